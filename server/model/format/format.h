@@ -1,0 +1,55 @@
+#ifndef GDFO_SERVER_MODEL_FORMAT_FORMAT_H
+#define GDFO_SERVER_MODEL_FORMAT_FORMAT_H
+
+#include "common/error.h"
+#include "common/file.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A model file, GGUF or safetensors, opened and checked whole (teachers.md section 6): every
+ * offset, size, count and shape is verified before the first tensor is read. Tensors are named as
+ * in GGUF
+ * ("blk.0.attn_q.weight") whatever the file, and come out dequantised to float, row-major
+ * [rows][columns] with q and k in GGUF's adjacent-pair rotation order.
+ *
+ *   gdfo_model_file_open(&f, &reader, NULL, &err);
+ *   gdfo_model_file_read(f, "blk.0.attn_norm.weight", weights, d_model, &err);
+ *   gdfo_model_file_destroy(f);
+ */
+struct gdfo_model_file;
+struct gdfo_tokenizer;
+
+struct gdfo_model_config {
+    char architecture[32]; /* "llama" */
+    char name[128];        /* general.name, or "" */
+    uint32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff, vocab, context_max;
+    uint32_t n_rot; /* rotated dimensions of a head, even, <= d_head */
+    double rope_base;
+    double rms_eps;
+    int is_tied; /* no output.weight: the head is token_embd */
+};
+
+/* config: config.json of a safetensors file, NULL for GGUF. Both readers are borrowed until
+ * destroy. */
+GDFO_MUST_USE enum gdfo_status gdfo_model_file_open(struct gdfo_model_file **out,
+                                                    const struct gdfo_reader *file,
+                                                    const struct gdfo_reader *config,
+                                                    struct gdfo_error *err);
+void gdfo_model_file_destroy(struct gdfo_model_file *f);
+const struct gdfo_model_config *gdfo_model_file_config(const struct gdfo_model_file *f);
+int gdfo_model_file_has(const struct gdfo_model_file *f, const char *tensor);
+
+/* Reads and dequantises one tensor. n must be its exact number of elements. FORMAT for non-finite
+ * values. */
+GDFO_MUST_USE enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f,
+                                                    const char *tensor, float *out, size_t n,
+                                                    struct gdfo_error *err);
+
+/* The tokenizer in the file; NOT_FOUND when it has none (safetensors). *out: owned by caller. */
+GDFO_MUST_USE enum gdfo_status gdfo_model_file_tokenizer(const struct gdfo_model_file *f,
+                                                         struct gdfo_tokenizer **out,
+                                                         struct gdfo_error *err);
+
+#endif
