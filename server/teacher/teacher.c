@@ -1,0 +1,156 @@
+#include "server/teacher/teacher.h"
+
+#include "common/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PROMPTS_MAX       1024
+#define PROMPT_TOKENS_MAX 512
+#define EXAMPLES_MAX      65536
+#define FORMS_MAX         4096
+#define LP_TOLERANCE      1e-3F /* a log-probability may exceed 0 by rounding, not by more */
+
+struct gdfo_teacher {
+    const struct gdfo_teacher_ops *ops;
+    void *self;
+    struct gdfo_teacher_caps caps;
+};
+
+static const struct gdfo_teacher_ops *find_adapter(const char *name)
+{
+    const struct gdfo_teacher_ops *ops = NULL;
+    for (size_t i = 0; (ops = gdfo_teacher_adapter(i)) != NULL; i++) {
+        if (strcmp(ops->name, name) == 0) {
+            return ops;
+        }
+    }
+    return NULL;
+}
+
+enum gdfo_status gdfo_teacher_open(struct gdfo_teacher **out, const char *adapter,
+                                   const struct gdfo_teacher_env *env, struct gdfo_error *err)
+{
+    const struct gdfo_teacher_ops *ops = find_adapter(adapter);
+    struct gdfo_teacher *t;
+    enum gdfo_status status;
+    if (!ops) {
+        return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                              "teacher adapter \"%s\": this build has \"%s\"", adapter,
+                              gdfo_teacher_adapter(0)->name);
+    }
+    t = gdfo_mem_array(1, sizeof *t);
+    if (!t) {
+        return gdfo_error_no_memory(err, "teacher");
+    }
+    t->ops = ops;
+    status = ops->open(&t->self, env, err);
+    if (status != GDFO_STATUS_OK) {
+        gdfo_mem_free(t);
+        return status;
+    }
+    ops->probe(t->self, &t->caps);
+    *out = t;
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_teacher_close(struct gdfo_teacher *t)
+{
+    if (t) {
+        t->ops->close(t->self);
+        gdfo_mem_free(t);
+    }
+}
+
+const struct gdfo_teacher_caps *gdfo_teacher_caps(const struct gdfo_teacher *t)
+{
+    return &t->caps;
+}
+
+enum gdfo_status gdfo_teacher_tokenize(const struct gdfo_teacher *t, struct gdfo_text text,
+                                       struct gdfo_form *out, struct gdfo_error *err)
+{
+    return t->ops->tokenize(t->self, text, out, err);
+}
+
+static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct gdfo_score_req *req,
+                                     struct gdfo_error *err)
+{
+    if (req->n_prompts < 1 || req->n_prompts > PROMPTS_MAX ||
+        req->n_prompt_tokens > PROMPT_TOKENS_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "%u prompts of %u rows: want 1..%d of 0..%d", req->n_prompts,
+                              req->n_prompt_tokens, PROMPTS_MAX, PROMPT_TOKENS_MAX);
+    }
+    if (req->n_examples < 1 || req->n_examples > EXAMPLES_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID, "%u examples in a call: want 1..%d",
+                              req->n_examples, EXAMPLES_MAX);
+    }
+    if (req->n_forms < 1 || req->n_forms > FORMS_MAX || req->n_anchors > t->caps.max_anchors) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "%u label forms and %u anchors: at most %d and %u", req->n_forms,
+                              req->n_anchors, FORMS_MAX, t->caps.max_anchors);
+    }
+    if (req->n_prompt_tokens > 0 && t->caps.soft == GDFO_SOFT_NONE) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "this teacher takes no soft prompt rows");
+    }
+    if (req->n_prompt_tokens > 0 && req->d_model != t->caps.d_model) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "prompt rows of width %u: this teacher has %u", req->d_model,
+                              t->caps.d_model);
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status check_request(const struct gdfo_teacher *t,
+                                      const struct gdfo_score_req *req, struct gdfo_error *err)
+{
+    enum gdfo_status status = check_counts(t, req, err);
+    size_t n_floats = (size_t)req->n_prompts * req->n_prompt_tokens * req->d_model;
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < n_floats; i++) {
+        if (!isfinite(req->rows[i])) {
+            status = gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                    "prompt number %zu is not finite: a teacher never sees it", i);
+        }
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_teacher_measure(struct gdfo_teacher *t, const struct gdfo_score_req *req,
+                                      struct gdfo_usage *worst, struct gdfo_error *err)
+{
+    enum gdfo_status status = check_counts(t, req, err);
+    return status == GDFO_STATUS_OK ? t->ops->measure(t->self, req, worst, err) : status;
+}
+
+/* Non-finite and positive log-probabilities are the teacher's fault, never a number for the
+ * optimiser. */
+static enum gdfo_status check_answer(const float *lp, size_t n, struct gdfo_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(lp[i]) || lp[i] > LP_TOLERANCE) {
+            return gdfo_error_set(err, GDFO_STATUS_UPSTREAM,
+                                  "the teacher answered log-probability %g in cell %zu",
+                                  (double)lp[i], i);
+        }
+    }
+    return GDFO_STATUS_OK;
+}
+
+enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t, const struct gdfo_score_req *req,
+                                  struct gdfo_score_res *res, struct gdfo_error *err)
+{
+    size_t n_cells = (size_t)req->n_prompts * req->n_examples;
+    enum gdfo_status status = check_request(t, req, err);
+    if (status == GDFO_STATUS_OK) {
+        status = t->ops->run(t->self, req, res, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = check_answer(res->lp, n_cells * req->n_forms, err);
+    }
+    if (status == GDFO_STATUS_OK && req->n_anchors > 0) {
+        status = check_answer(res->anchor_lp, n_cells * req->n_anchors, err);
+    }
+    return status;
+}

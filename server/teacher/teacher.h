@@ -1,0 +1,131 @@
+#ifndef GDFO_SERVER_TEACHER_TEACHER_H
+#define GDFO_SERVER_TEACHER_TEACHER_H
+
+#include "common/error.h"
+#include "common/opt.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A teacher: the black box whose answers are paid for. Words (teachers.md): a *query* is one
+ * (prompt, example) pair; an *eval* is one prompt on one batch of examples, the papers' "API call";
+ * a *call* is one request, carrying many queries. *rows* are soft-prompt vectors in the teacher's
+ * input-embedding space. lp is a natural-log probability, normalised over the full vocabulary.
+ *
+ * An adapter is one const struct of functions, seen through its registry only. In-process adapters
+ * fill `run`. Budget, ledger and replay are layers above (stack.h), written once. Owner thread
+ * only.
+ *
+ *   gdfo_teacher_open(&t, "embedded", &env, &err);
+ *   gdfo_teacher_run(t, &req, &res, &err);
+ *   gdfo_teacher_close(t);
+ */
+struct gdfo_model;
+struct gdfo_pool;
+struct gdfo_teacher;
+
+enum gdfo_position { GDFO_POSITION_AUTO, GDFO_POSITION_PREFIX, GDFO_POSITION_SUFFIX };
+
+#define GDFO_FORM_TOKENS_MAX 8
+#define GDFO_ANCHORS_MAX     128
+
+struct gdfo_text { /* UTF-8, borrowed, not NUL-terminated */
+    const char *s;
+    size_t n;
+};
+
+struct gdfo_form { /* one way to say a label, in the teacher's tokens */
+    int32_t ids[GDFO_FORM_TOKENS_MAX];
+    uint32_t n_ids; /* 1..8 */
+};
+
+/*
+ * prefix layout: rows, BOS, body, cue. suffix layout: BOS, body, rows, cue. Body and cue are
+ * tokenised apart in both, so that moving the prompt never changes a text token.
+ */
+struct gdfo_score_req {
+    const float *rows; /* [n_prompts][n_prompt_tokens][d_model]; n_prompt_tokens may be 0: the plain
+                          prompt */
+    uint32_t n_prompts, n_prompt_tokens, d_model;
+    enum gdfo_position position; /* not AUTO */
+    const struct gdfo_text *bodies;
+    uint32_t n_examples;
+    struct gdfo_text cue;
+    const struct gdfo_form *forms; /* all forms of all labels, label by label */
+    uint32_t n_forms;
+    const int32_t *anchor_ids; /* further next-token ids, for the anchors head; may be NULL */
+    uint32_t n_anchors;
+};
+
+struct gdfo_usage {
+    int64_t tokens_in;     /* positions of whole inputs, as a server would bill them */
+    int64_t tokens_cached; /* of these, positions whose keys and values were already there */
+    int64_t tokens_out;
+};
+
+struct gdfo_score_res {
+    float *lp; /* [n_prompts][n_examples][n_forms], caller's storage */
+    float
+        *anchor_lp; /* [n_prompts][n_examples][n_anchors], caller's storage; NULL when none asked */
+    struct gdfo_usage usage;
+};
+
+enum gdfo_soft { GDFO_SOFT_NONE, GDFO_SOFT_WHOLE, GDFO_SOFT_SPLICED };
+
+struct gdfo_teacher_caps {
+    enum gdfo_soft soft;
+    uint32_t d_model;
+    uint32_t max_positions;
+    uint32_t max_anchors;
+    int is_in_process;  /* nothing leaves the machine: an interrupted call was never paid */
+    int reuses_text;    /* keeps the text's KV for all candidates: suffix is the cheap position */
+    char identity[512]; /* file SHA-256, engine build, BLAS kernel: part of the fingerprint */
+};
+
+struct gdfo_teacher_env { /* what an adapter may be built from; all borrowed until close */
+    const struct gdfo_model *model; /* embedded: the registered model; else NULL */
+    const char *model_sha256;       /* hex */
+    struct gdfo_pool *pool;
+    size_t kv_max_bytes; /* ceiling of cached text KV; 0 = 512 MiB */
+};
+
+struct gdfo_teacher_ops {
+    const char *name;
+    enum gdfo_status (*open)(void **self, const struct gdfo_teacher_env *env,
+                             struct gdfo_error *err);
+    void (*close)(void *self);
+    void (*probe)(const void *self, struct gdfo_teacher_caps *caps);
+    enum gdfo_status (*tokenize)(const void *self, struct gdfo_text text, struct gdfo_form *out,
+                                 struct gdfo_error *err); /* LIMIT past GDFO_FORM_TOKENS_MAX */
+    enum gdfo_status (*measure)(
+        void *self, const struct gdfo_score_req *req, struct gdfo_usage *worst,
+        struct gdfo_error *err); /* worst-case usage, before anything is sent */
+    enum gdfo_status (*run)(void *self, const struct gdfo_score_req *req,
+                            struct gdfo_score_res *res, struct gdfo_error *err);
+};
+
+/* NOT_FOUND names the adapters there are. *out: owned by caller, ended by gdfo_teacher_close. */
+GDFO_MUST_USE enum gdfo_status gdfo_teacher_open(struct gdfo_teacher **out, const char *adapter,
+                                                 const struct gdfo_teacher_env *env,
+                                                 struct gdfo_error *err);
+void gdfo_teacher_close(struct gdfo_teacher *t);
+const struct gdfo_teacher_caps *gdfo_teacher_caps(const struct gdfo_teacher *t);
+GDFO_MUST_USE enum gdfo_status gdfo_teacher_tokenize(const struct gdfo_teacher *t,
+                                                     struct gdfo_text text, struct gdfo_form *out,
+                                                     struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_teacher_measure(struct gdfo_teacher *t,
+                                                    const struct gdfo_score_req *req,
+                                                    struct gdfo_usage *worst,
+                                                    struct gdfo_error *err);
+
+/* Checks the request and every number of the answer: non-finite rows are INVALID, a non-finite or
+ * positive (beyond 1e-3) lp is UPSTREAM. On failure res holds nothing of use. */
+GDFO_MUST_USE enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t,
+                                                const struct gdfo_score_req *req,
+                                                struct gdfo_score_res *res, struct gdfo_error *err);
+
+/* The adapters of this build, in registry order; NULL past the last. */
+const struct gdfo_teacher_ops *gdfo_teacher_adapter(size_t index);
+
+#endif
