@@ -1,0 +1,103 @@
+#ifndef GDFO_SERVER_TUNE_HEAD_H
+#define GDFO_SERVER_TUNE_HEAD_H
+
+#include "common/buf.h"
+#include "common/error.h"
+#include "common/json_write.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The head: a small calibrated classifier on top of the teacher's answers, fitted on answers that
+ * were paid for anyway (method.md Part A, rank 1). It turns label log-probabilities, and those of
+ * the anchor tokens where there are any, into class log-probabilities. Kinds:
+ *
+ *   none     the label log-probabilities renormalised over the labels
+ *   bias     the same plus one number per class
+ *   anchors  a multinomial logistic regression on the log-probabilities of A anchor tokens, on top
+ *            of the label log-probabilities as an offset with a weight of its own, and a bias
+ *
+ * All are fitted by penalised maximum likelihood in double; strengths are chosen by stratified
+ * cross-validation on the given rows, kinds (auto) by paired held-out losses with the one-standard-
+ * error rule in favour of the simpler. Same data, options and build: same bytes.
+ *
+ *   struct gdfo_head_data d = {.lp = lp, .gold = gold, .n = n, .n_labels = L};
+ *   struct gdfo_head_opts o = gdfo_head_opts_default(seed);
+ *   status = gdfo_head_fit(&head, &d, &o, err);
+ *   gdfo_head_apply(head, lp, NULL, n, out);      out [n][L]: log-probabilities, rows sum to 1
+ *
+ * A head is immutable: any thread.
+ */
+struct gdfo_head;
+
+enum gdfo_head_kind { GDFO_HEAD_AUTO, GDFO_HEAD_NONE, GDFO_HEAD_BIAS, GDFO_HEAD_ANCHORS };
+
+#define GDFO_HEAD_FOLDS_MAX   32U
+#define GDFO_HEAD_LABELS_MAX  1000U
+#define GDFO_HEAD_ANCHORS_MAX 4096U
+#define GDFO_HEAD_ROWS_MAX    100000U
+
+struct gdfo_head_data {   /* borrowed during the call */
+    const float *lp;      /* [n][L] label log-probabilities, finite */
+    const float *anchors; /* [n][A] anchor log-probabilities, finite; NULL when n_anchors is 0 */
+    const uint32_t *gold; /* [n], each below L */
+    size_t n, n_labels, n_anchors;
+};
+
+struct gdfo_head_opts {
+    enum gdfo_head_kind kind;
+    uint32_t n_folds; /* 2..GDFO_HEAD_FOLDS_MAX; fewer are used when a class has fewer rows */
+    uint64_t seed;    /* of the folds */
+};
+
+/* What cross-validation found for one kind. Losses are mean cross-entropies in nats of rows held
+ * out by their fold; se is the standard error of that mean over the rows. */
+struct gdfo_head_score {
+    enum gdfo_head_kind kind;
+    int is_tried;         /* 0: not asked for, or no anchors */
+    double strength;      /* penalty that was chosen; 0 for none */
+    double loss, loss_se; /* held out */
+    double accuracy;      /* held out */
+    double gain, gain_se; /* paired: loss of the next simpler tried kind minus this, per row */
+    double loss_fit;      /* on the rows it was finally fitted on */
+};
+
+struct gdfo_head_opts gdfo_head_opts_default(uint64_t seed); /* auto, 5 folds */
+
+/*
+ *   *out     owned by caller, ended by gdfo_head_destroy(); written on success only
+ *   errors   INVALID for sizes past the ceilings, a class number >= L, a value that is not finite,
+ *            anchors asked for but not given; NO_MEMORY
+ */
+GDFO_MUST_USE enum gdfo_status gdfo_head_fit(struct gdfo_head **out, const struct gdfo_head_data *d,
+                                             const struct gdfo_head_opts *opts,
+                                             struct gdfo_error *err);
+void gdfo_head_destroy(struct gdfo_head *h);
+
+enum gdfo_head_kind gdfo_head_kind_of(const struct gdfo_head *h); /* never AUTO */
+size_t gdfo_head_n_labels(const struct gdfo_head *h);
+size_t gdfo_head_n_anchors(const struct gdfo_head *h); /* 0 unless anchors */
+/* The score of a kind; is_tried 0 when it was not considered. Borrowed. */
+const struct gdfo_head_score *gdfo_head_score_of(const struct gdfo_head *h,
+                                                 enum gdfo_head_kind kind);
+
+/* Class log-probabilities of n rows: out [n][L]. anchors may be NULL unless the kind is anchors. A
+ * NaN in a row makes that row NaN. Allocates nothing. */
+void gdfo_head_apply(const struct gdfo_head *h, const float *lp, const float *anchors, size_t n,
+                     float *out);
+
+/* Bytes of a head: magic, version, length, checksum; load gives the same head, bit for bit.
+ * CORRUPT when the bytes are not what save wrote. */
+void gdfo_head_save(const struct gdfo_head *h, struct gdfo_buf *out);
+GDFO_MUST_USE enum gdfo_status gdfo_head_load(struct gdfo_head **out, const void *bytes, size_t n,
+                                              struct gdfo_error *err);
+
+/* Writes {"kind","strength","loss_cv",...,"tried":[...]} as member key: the part of a result that
+ * people read; numbers of the fit itself are in save. */
+void gdfo_head_write_json(const struct gdfo_head *h, struct gdfo_json_writer *w, const char *key);
+
+const char *gdfo_head_kind_name(enum gdfo_head_kind kind); /* "auto", "none", "bias", "anchors" */
+int gdfo_head_kind_parse(const char *name, enum gdfo_head_kind *out); /* 1 when known */
+
+#endif
