@@ -1,6 +1,7 @@
 #ifndef GDFO_SERVER_MODEL_FAMILY_LLAMA_LLAMA_PRIV_H
 #define GDFO_SERVER_MODEL_FAMILY_LLAMA_LLAMA_PRIV_H
 
+#include "server/model/family/family.h"
 #include "server/model/format/format.h"
 
 #include <stddef.h>
@@ -9,6 +10,10 @@
  * The weights of a llama-layout model as float, row-major [out][in], q and k in adjacent-pair
  * rotation order. One slab, pointers dealt out of it. Forward and backward share this layout;
  * gradients and Adam moments of a student use a slab of the same shape.
+ *
+ * q, k, v lie back to back and so do gate, up: each group is one [sum of out][C] matrix for one
+ * GEMM. Other tensors start on a 64-byte boundary; the few floats between them are zero and stay
+ * zero.
  */
 struct gdfo_llama_layer {
     float *attn_norm; /* [C] */
@@ -30,5 +35,25 @@ struct gdfo_llama_weights {
     float *slab;
     size_t n_floats;
 };
+
+struct gdfo_model;
+extern const struct gdfo_family_ops gdfo_family_llama_ops;
+
+/* Floats of the slab for this config; 0 for shapes that cannot be (or overflow). */
+size_t gdfo_llama_weights_floats(const struct gdfo_model_config *config);
+
+/* A zeroed slab of that shape, pointers dealt. *out: owned by caller. */
+GDFO_MUST_USE enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
+                                                         const struct gdfo_model_config *config,
+                                                         struct gdfo_error *err);
+void gdfo_llama_weights_destroy(struct gdfo_llama_weights *w);
+
+/* Creates and fills from a file. *out: owned by caller. */
+GDFO_MUST_USE enum gdfo_status gdfo_llama_weights_load(struct gdfo_llama_weights **out,
+                                                       const struct gdfo_model_file *file,
+                                                       struct gdfo_error *err);
+
+/* The weights of an open llama model, borrowed until it is destroyed; NULL for another family. */
+const struct gdfo_llama_weights *gdfo_llama_weights_of(const struct gdfo_model *model);
 
 #endif

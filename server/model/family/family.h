@@ -1,0 +1,81 @@
+#ifndef GDFO_SERVER_MODEL_FAMILY_FAMILY_H
+#define GDFO_SERVER_MODEL_FAMILY_FAMILY_H
+
+#include "common/error.h"
+#include "server/model/format/format.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What a model family gives the engine, for those who write one; users of models want model.h and
+ * forward.h. A family is one folder below family/ and one line in family.def, chosen by the
+ * architecture word of the file. It knows weights and layers; packing, chunking, checking, the
+ * vocabulary head and the caches are done once, above it.
+ */
+struct gdfo_model;
+struct gdfo_pool;
+
+/*
+ * Cached K and V. For each layer and KV head, keys lie transposed and values row-wise:
+ *   k [n_layers][n_kv_heads][d_head][k_stride]     lane j is position j
+ *   v [n_layers][n_kv_heads][cap][d_stride]
+ */
+struct gdfo_kv {
+    const struct gdfo_model *model;
+    size_t n, cap;   /* positions filled, room */
+    size_t k_stride; /* cap rounded up to 16 */
+    size_t d_stride; /* d_head rounded up to 16 */
+    int is_kept;     /* named as keep in the pass being checked */
+    float *k, *v;
+};
+
+struct gdfo_pass_run {
+    size_t first, n; /* its rows in the pack */
+    size_t n_past;   /* its first row stands at this position */
+    size_t q_first;  /* rows before this one (of n) are not scored and nothing reads them after
+                        the last layer's keys and values are made */
+    const struct gdfo_kv *past;
+    struct gdfo_kv *keep;
+};
+
+struct gdfo_pass {
+    struct gdfo_pool *pool;
+    const struct gdfo_pass_run *runs;
+    size_t n_runs;
+    const size_t *scored; /* rows of the pack, ascending */
+    size_t n_scored;
+    size_t n; /* rows in the pack */
+    float *x; /* [n rounded up to tiles][d_model]: inputs, padding zero; on return the first
+                 n_scored rows are the hidden states after the final norm */
+};
+
+struct gdfo_pass_sizes {
+    size_t positions_max, context_max;
+    unsigned n_threads;
+};
+
+struct gdfo_family_ops {
+    const char *name; /* the architecture word */
+    /* floats of the weights; 0 for impossible shapes or overflow */
+    size_t (*weights_floats)(const struct gdfo_model_config *config);
+    enum gdfo_status (*load)(void **weights, const struct gdfo_model_file *file,
+                             struct gdfo_error *err);
+    void (*unload)(void *weights);              /* NULL is fine */
+    const float *(*embed)(const void *weights); /* [vocab][d_model] */
+    const float *(*head)(const void *weights);  /* [vocab][d_model] */
+    /* All memory that forward needs; bytes is what it took. */
+    enum gdfo_status (*workspace_create)(void **workspace, const void *weights,
+                                         const struct gdfo_pass_sizes *sizes, uint64_t *bytes,
+                                         struct gdfo_error *err);
+    void (*workspace_destroy)(void *workspace); /* NULL is fine */
+    /* A checked pass of at most positions_max rows. Fills each keep but for its n. */
+    void (*forward)(void *workspace, const struct gdfo_pass *pass);
+};
+
+const struct gdfo_family_ops *gdfo_family_find(const char *architecture); /* NULL: none */
+const struct gdfo_family_ops *gdfo_family_at(size_t i); /* i-th of the table, NULL past the end */
+const struct gdfo_family_ops *gdfo_family_of(const struct gdfo_model *model);
+const void *gdfo_family_weights(const struct gdfo_model *model);
+
+#endif

@@ -1,0 +1,135 @@
+#include "server/model/model.h"
+
+#include "common/mem.h"
+#include "server/model/family/family.h"
+#include "server/model/tokenizer/tokenizer.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+struct gdfo_model {
+    const struct gdfo_family_ops *family;
+    struct gdfo_model_config config;
+    struct gdfo_tokenizer *tokenizer;
+    void *weights;
+    uint64_t bytes;
+    double embed_std;
+};
+
+/* Two passes, in double: the mean of an embedding is small against its spread, but need not be. */
+static double spread(const float *x, size_t n)
+{
+    double mean = 0;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        mean += (double)x[i];
+    }
+    mean /= (double)n;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)x[i] - mean;
+        sum += d * d;
+    }
+    return sqrt(sum / (double)n);
+}
+
+static enum gdfo_status plan(struct gdfo_model *m, const struct gdfo_model_options *options,
+                             struct gdfo_error *err)
+{
+    size_t n_floats;
+    uint64_t ceiling = options ? options->memory_max_bytes : 0;
+    m->family = gdfo_family_find(m->config.architecture);
+    if (!m->family) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED, "architecture \"%s\": want \"%s\"",
+                              m->config.architecture, gdfo_family_at(0)->name);
+    }
+    n_floats = m->family->weights_floats(&m->config);
+    m->bytes = (uint64_t)n_floats * sizeof(float);
+    if (n_floats > 0 && (n_floats > SIZE_MAX / sizeof(float) || (ceiling && m->bytes > ceiling))) {
+        return gdfo_error_set(err, GDFO_STATUS_LIMIT,
+                              "the model needs %" PRIu64 " MiB of memory: at most %" PRIu64
+                              " MiB are allowed",
+                              (m->bytes >> 20) + 1, ceiling >> 20);
+    }
+    return GDFO_STATUS_OK; /* 0 floats: load says what does not fit */
+}
+
+static enum gdfo_status load(struct gdfo_model *m, const struct gdfo_model_file *file,
+                             struct gdfo_error *err)
+{
+    enum gdfo_status st = gdfo_model_file_tokenizer(file, &m->tokenizer, err);
+    if (st != GDFO_STATUS_OK && st != GDFO_STATUS_NOT_FOUND) {
+        return st;
+    }
+    st = m->family->load(&m->weights, file, err);
+    if (st == GDFO_STATUS_OK) {
+        m->embed_std = spread(gdfo_model_embed(m), (size_t)m->config.vocab * m->config.d_model);
+    }
+    return st;
+}
+
+enum gdfo_status gdfo_model_open(struct gdfo_model **out, const struct gdfo_model_file *file,
+                                 const struct gdfo_model_options *options, struct gdfo_error *err)
+{
+    struct gdfo_model *m = gdfo_mem_array(1, sizeof *m);
+    enum gdfo_status st;
+    if (!m) {
+        return gdfo_error_no_memory(err, "model");
+    }
+    m->config = *gdfo_model_file_config(file);
+    st = plan(m, options, err);
+    if (st == GDFO_STATUS_OK) {
+        st = load(m, file, err);
+    }
+    if (st != GDFO_STATUS_OK) {
+        gdfo_model_destroy(m);
+        return st;
+    }
+    *out = m;
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_model_destroy(struct gdfo_model *m)
+{
+    if (m) {
+        if (m->family) {
+            m->family->unload(m->weights);
+        }
+        gdfo_tokenizer_destroy(m->tokenizer);
+        gdfo_mem_free(m);
+    }
+}
+
+const struct gdfo_model_config *gdfo_model_config(const struct gdfo_model *m)
+{
+    return &m->config;
+}
+
+const struct gdfo_tokenizer *gdfo_model_tokenizer(const struct gdfo_model *m)
+{
+    return m->tokenizer;
+}
+
+const float *gdfo_model_embed(const struct gdfo_model *m)
+{
+    return m->family->embed(m->weights);
+}
+
+double gdfo_model_embed_std(const struct gdfo_model *m)
+{
+    return m->embed_std;
+}
+
+uint64_t gdfo_model_bytes(const struct gdfo_model *m)
+{
+    return m->bytes;
+}
+
+const struct gdfo_family_ops *gdfo_family_of(const struct gdfo_model *m)
+{
+    return m->family;
+}
+
+const void *gdfo_family_weights(const struct gdfo_model *m)
+{
+    return m->weights;
+}
