@@ -28,7 +28,7 @@ struct gdfo_opt {
     enum gdfo_opt_type type;
     size_t offset;
     const char *fallback; /* the default, as text */
-    double min, max;      /* INT and NUM */
+    double min, max;      /* INT and NUM; both 0 = no range */
     const char *choices;  /* ENUM: "csa|tpa" */
     const char *help;
 };
