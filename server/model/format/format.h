@@ -10,9 +10,12 @@
 /*
  * A model file, GGUF or safetensors, opened and checked whole (teachers.md section 6): every
  * offset, size, count and shape is verified before the first tensor is read. Tensors are named as
- * in GGUF
- * ("blk.0.attn_q.weight") whatever the file, and come out dequantised to float, row-major
+ * in GGUF ("blk.0.attn_q.weight") whatever the file, and come out dequantised to float, row-major
  * [rows][columns] with q and k in GGUF's adjacent-pair rotation order.
+ *
+ * A failure names the file, the key or tensor, the value and what is accepted. FORMAT: the bytes
+ * are wrong; LIMIT: past a ceiling of ours; UNSUPPORTED: right, but a kind we do not read.
+ * An open file is immutable: any thread may read tensors, as far as its reader allows it.
  *
  *   gdfo_model_file_open(&f, &reader, NULL, &err);
  *   gdfo_model_file_read(f, "blk.0.attn_norm.weight", weights, d_model, &err);
@@ -31,8 +34,8 @@ struct gdfo_model_config {
     int is_tied; /* no output.weight: the head is token_embd */
 };
 
-/* config: config.json of a safetensors file, NULL for GGUF. Both readers are borrowed until
- * destroy. */
+/* config: config.json of a safetensors file, NULL for GGUF. What the readers read from is borrowed
+ * until destroy. */
 GDFO_MUST_USE enum gdfo_status gdfo_model_file_open(struct gdfo_model_file **out,
                                                     const struct gdfo_reader *file,
                                                     const struct gdfo_reader *config,
@@ -41,8 +44,11 @@ void gdfo_model_file_destroy(struct gdfo_model_file *f);
 const struct gdfo_model_config *gdfo_model_file_config(const struct gdfo_model_file *f);
 int gdfo_model_file_has(const struct gdfo_model_file *f, const char *tensor);
 
-/* Reads and dequantises one tensor. n must be its exact number of elements. FORMAT for non-finite
- * values. */
+/* Memory of all tensors as float, in bytes: compare it with your ceiling before the first read. */
+uint64_t gdfo_model_file_float_bytes(const struct gdfo_model_file *f);
+
+/* Reads and dequantises one tensor. n must be its exact number of elements (INVALID). NOT_FOUND for
+ * a name the file does not have, FORMAT for non-finite values or block scales. */
 GDFO_MUST_USE enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f,
                                                     const char *tensor, float *out, size_t n,
                                                     struct gdfo_error *err);
