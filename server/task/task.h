@@ -4,7 +4,8 @@
 #include "common/buf.h"
 #include "common/error.h"
 #include "server/task/dataset.h"
-#include "server/task/metric.h"
+#include "server/task/kind.h"
+#include "server/task/score.h"
 #include "server/task/spec.h"
 
 #include <stddef.h>
@@ -20,42 +21,10 @@
  * (forms.h) gdfo_task_combine(task, lp_forms, n, lp);                [n][F] answers to [n][L] loss
  * = gdfo_task_loss(task, &answers, NULL);
  *
- * Kinds of task are plug-ins: one folder each, one line in task.def; only struct gdfo_task_ops is
- * seen from outside.
+ * Kinds of task are plug-ins: one folder each, one line in task.def; only struct gdfo_task_ops
+ * (kind.h) is seen from outside.
  */
 struct gdfo_task;
-
-struct gdfo_row_draft {                  /* what parse_row finds in one object */
-    struct gdfo_buf text, text_b, label; /* kept and reset from row to row by the caller */
-    int is_pair, shape;                  /* shape: the kind's own number; one per file */
-    int has_label;
-};
-
-struct gdfo_task_ops {
-    const char *name;
-    const char *help;
-    const struct gdfo_opt *opts; /* rows over struct gdfo_task_options */
-
-    /* One object to one row. The words of a failure name the member and what is accepted; the
-     * caller adds the line. Members id and meta are the caller's and skipped. */
-    enum gdfo_status (*parse_row)(const struct gdfo_json *object, enum gdfo_rows rows,
-                                  struct gdfo_row_draft *out, struct gdfo_error *err);
-    const char *(*shape_name)(int shape); /* "text and label", for "one shape per file" */
-    /* Checks a template against the shape of the data: NULL template gives the default. */
-    enum gdfo_status (*check_template)(const char *template, int is_pair, struct gdfo_error *err);
-    const char *(*default_template)(int is_pair);
-    /* Appends the body of a row; template was checked. */
-    void (*render)(const char *template, const struct gdfo_row *row, struct gdfo_buf *out);
-    double (*loss)(const struct gdfo_loss_spec *spec, const struct gdfo_answers *a, double *each);
-    void (*loss_gradient)(const struct gdfo_loss_spec *spec, const struct gdfo_answers *a,
-                          double *grad);
-    double (*metric)(enum gdfo_metric kind, uint32_t positive, const struct gdfo_answers *a);
-};
-
-/* The registry: kinds in the order of task.def. */
-size_t gdfo_task_n_kinds(void);
-const struct gdfo_task_ops *gdfo_task_kind(size_t i);
-const struct gdfo_task_ops *gdfo_task_find_kind(const char *name); /* NULL when unknown */
 
 /*
  * Joins a spec with the labels of the training data (copied; spec may end afterwards).
@@ -78,6 +47,8 @@ const char *gdfo_task_word(const struct gdfo_task *t, size_t label, size_t i);
 size_t gdfo_task_n_forms(const struct gdfo_task *t); /* F: words of all labels */
 const char *gdfo_task_cue(const struct gdfo_task *t);
 int gdfo_task_is_pair(const struct gdfo_task *t);
+/* A label of the verbalizer that the data lacks (worth a warning), or NULL. */
+const char *gdfo_task_unused_label(const struct gdfo_task *t);
 const struct gdfo_task_options *gdfo_task_options_of(const struct gdfo_task *t);
 
 /* Appends the body of a row to out. INVALID when the row has another number of texts, LIMIT when
@@ -85,14 +56,5 @@ const struct gdfo_task_options *gdfo_task_options_of(const struct gdfo_task *t);
 GDFO_MUST_USE enum gdfo_status gdfo_task_render(const struct gdfo_task *t,
                                                 const struct gdfo_row *row, struct gdfo_buf *out,
                                                 struct gdfo_error *err);
-
-/* Joins the words of each label: lp_forms [n][F] (label by label, words in order) to lp [n][L], by
- * log-sum-exp or by the mean, as the spec says. */
-void gdfo_task_combine(const struct gdfo_task *t, const float *lp_forms, size_t n, float *lp);
-
-/* Loss, its gradient and metric with the spec's options. */
-double gdfo_task_loss(const struct gdfo_task *t, const struct gdfo_answers *a, double *each);
-void gdfo_task_loss_gradient(const struct gdfo_task *t, const struct gdfo_answers *a, double *grad);
-double gdfo_task_metric(const struct gdfo_task *t, const struct gdfo_answers *a);
 
 #endif

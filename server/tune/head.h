@@ -63,6 +63,11 @@ struct gdfo_head_score {
     double loss_fit;      /* on the rows it was finally fitted on */
 };
 
+struct gdfo_head_shape {
+    enum gdfo_head_kind kind;   /* never AUTO */
+    size_t n_labels, n_anchors; /* n_anchors is 0 unless kind is anchors */
+};
+
 struct gdfo_head_opts gdfo_head_opts_default(uint64_t seed); /* auto, 5 folds */
 
 /*
@@ -75,9 +80,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_head_fit(struct gdfo_head **out, const struc
                                              struct gdfo_error *err);
 void gdfo_head_destroy(struct gdfo_head *h);
 
-enum gdfo_head_kind gdfo_head_kind_of(const struct gdfo_head *h); /* never AUTO */
-size_t gdfo_head_n_labels(const struct gdfo_head *h);
-size_t gdfo_head_n_anchors(const struct gdfo_head *h); /* 0 unless anchors */
+const struct gdfo_head_shape *gdfo_head_shape_of(const struct gdfo_head *h); /* borrowed */
 /* The score of a kind; is_tried 0 when it was not considered. Borrowed. */
 const struct gdfo_head_score *gdfo_head_score_of(const struct gdfo_head *h,
                                                  enum gdfo_head_kind kind);
