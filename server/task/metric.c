@@ -53,9 +53,9 @@ static int row_has_nan(const float *lp, size_t n)
 
 static uint32_t row_argmax(const float *lp, size_t n)
 {
-    uint32_t best = 0;
-    for (size_t c = 1; c < n; c++) {
-        if (lp[c] > lp[best] || isnan(lp[best])) {
+    uint32_t best = GDFO_METRIC_NO_LABEL;
+    for (size_t c = 0; c < n; c++) {
+        if (!isnan(lp[c]) && (best == GDFO_METRIC_NO_LABEL || lp[c] > lp[best])) {
             best = (uint32_t)c;
         }
     }
@@ -182,7 +182,7 @@ static double macro_f1_of(const struct predictions *p)
     for (size_t i = 0; i < p->n; i++) {
         uint32_t said = predicted(p, i);
         top = p->gold[i] > top ? p->gold[i] : top;
-        top = said > top ? said : top;
+        top = said > top && said != GDFO_METRIC_NO_LABEL ? said : top;
     }
     double sum = 0;
     size_t n_seen = 0;

@@ -38,7 +38,11 @@ double gdfo_loss_mean(const struct gdfo_loss_spec *spec, const struct gdfo_answe
 void gdfo_loss_gradient(const struct gdfo_loss_spec *spec, const struct gdfo_answers *a,
                         double *grad);
 
-/* The likeliest label of each row, ties to the lowest number; a NaN never wins. labels [n]. */
+/* What is predicted where no answer is known: equal to no label. */
+#define GDFO_METRIC_NO_LABEL UINT32_MAX
+
+/* The likeliest label of each row, ties to the lowest number; a NaN never wins, and a row of NaN
+ * alone gets GDFO_METRIC_NO_LABEL. labels [n]. */
 void gdfo_metric_predict(const struct gdfo_answers *a, uint32_t *labels);
 
 /*

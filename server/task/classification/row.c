@@ -99,8 +99,13 @@ static enum gdfo_status take_text(const struct gdfo_json *object, const char *me
     return GDFO_STATUS_OK;
 }
 
-static enum gdfo_status check_label(const char *label, size_t n, struct gdfo_error *err)
+static enum gdfo_status check_label(const struct gdfo_buf *b, struct gdfo_error *err)
 {
+    const char *label = b->data;
+    size_t n = b->len;
+    if (!gdfo_buf_ok(b)) {
+        return gdfo_error_no_memory(err, "reading an example");
+    }
     if (n == 0) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "label is empty; want 1..64 bytes");
     }
@@ -125,7 +130,7 @@ static enum gdfo_status take_label(const struct gdfo_json *object, struct gdfo_r
         return wrong_type(err, "label", v, "a string or an integer");
     }
     out->has_label = 1;
-    return check_label(out->label.data, out->label.len, err);
+    return check_label(&out->label, err);
 }
 
 /* ---- chat ---- */
@@ -247,12 +252,12 @@ static enum gdfo_status take_chat(const struct gdfo_json *object, struct gdfo_ro
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "the last message is no assistant's; want the label there");
     }
-    if (out->text.len == 0) {
+    if (gdfo_buf_ok(&out->text) && out->text.len == 0) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "no text before the assistant's message");
     }
     trim(&out->label);
     out->has_label = 1;
-    return check_label(out->label.data, out->label.len, err);
+    return check_label(&out->label, err);
 }
 
 /* ---- one row ---- */
