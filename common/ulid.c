@@ -38,7 +38,7 @@ static void encode(const unsigned char bytes[16], char *out)
     for (int i = 0; i < ULID_CHARS; i++) {
         unsigned int digit = 0;
         for (int bit = i * 5 - 2; bit < i * 5 + 3; bit++) {
-            unsigned int one = bit < 0 ? 0U : (bytes[bit / 8] >> (7 - bit % 8)) & 1U;
+            unsigned int one = bit < 0 ? 0U : ((unsigned int)bytes[bit / 8] >> (7 - bit % 8)) & 1U;
             digit = digit << 1 | one;
         }
         out[i] = digits[digit];
