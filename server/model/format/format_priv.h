@@ -48,6 +48,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_safetensors_open(struct gdfo_model_file *f,
                                                      const struct gdfo_reader *config,
                                                      struct gdfo_error *err);
 void gdfo_gguf_destroy(struct gdfo_gguf *g);
+/* Metadata to config, and what 6.4 asks of the tokenizer's keys. */
+GDFO_MUST_USE enum gdfo_status gdfo_gguf_config(struct gdfo_model_file *f, struct gdfo_error *err);
 
 /* Appends an empty tensor; NULL when out of memory. Borrowed until the next add. */
 struct gdfo_model_tensor *gdfo_model_tensor_add(struct gdfo_model_file *f);

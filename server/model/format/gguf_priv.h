@@ -89,8 +89,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_gguf_array(const struct gdfo_gguf *g, const 
                                                struct gdfo_error *err);
 enum gdfo_status gdfo_gguf_missing(const char *key, struct gdfo_error *err); /* FORMAT */
 
-/* Metadata to config; what it asks of the tokenizer's keys (6.4). */
-GDFO_MUST_USE enum gdfo_status gdfo_gguf_config(struct gdfo_model_file *f, struct gdfo_error *err);
+/* The lists behind the tokenizer's keys. NOT_FOUND when the file has none. */
 GDFO_MUST_USE enum gdfo_status gdfo_gguf_tokenizer(const struct gdfo_model_file *f,
                                                    struct gdfo_tokenizer **out,
                                                    struct gdfo_error *err);

@@ -3,6 +3,7 @@
 
 #include "common/buf.h"
 #include "common/error.h"
+#include "server/model/tokenizer/lists.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -20,28 +21,8 @@
  */
 #define GDFO_TOKENIZER_TEXT_MAX_BYTES  1048576u /* of one text: ours, as the longest context */
 #define GDFO_TOKENIZER_PIECE_MAX_BYTES 65536u   /* of one pre-token of BPE: teachers.md 6.3 */
-#define GDFO_TOKENIZER_VOCAB_MAX       4194304u
-#define GDFO_TEXT_LIST_MAX_BYTES       ((size_t)64 << 20) /* all tokens together: ours */
 
 struct gdfo_tokenizer;
-
-struct gdfo_ids { /* a growable list of ids; init to {0}, end with gdfo_ids_deinit */
-    int32_t *data;
-    size_t n, cap;
-};
-void gdfo_ids_deinit(struct gdfo_ids *ids);
-
-struct gdfo_text_list { /* strings in one slab; init to {0}, end with gdfo_text_list_deinit */
-    char *bytes;
-    size_t n_bytes, cap_bytes;
-    size_t *ends; /* text i is bytes[ends[i - 1]..ends[i]) */
-    size_t n, cap;
-};
-GDFO_MUST_USE enum gdfo_status gdfo_text_list_add(struct gdfo_text_list *list, const char *text,
-                                                  size_t n, struct gdfo_error *err);
-const char *gdfo_text_list_at(const struct gdfo_text_list *list, size_t i,
-                              size_t *n); /* borrowed */
-void gdfo_text_list_deinit(struct gdfo_text_list *list);
 
 enum gdfo_tokenizer_kind {
     GDFO_TOKENIZER_NONE,

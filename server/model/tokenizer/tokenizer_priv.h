@@ -27,8 +27,6 @@ struct gdfo_tokenizer {
 
 /* Id of the token with that text among those text may become; -1 when there is none. */
 int32_t gdfo_vocab_find(const struct gdfo_tokenizer *t, const char *text, size_t n);
-GDFO_MUST_USE enum gdfo_status gdfo_ids_add(struct gdfo_ids *ids, int32_t id,
-                                            struct gdfo_error *err);
 
 GDFO_MUST_USE enum gdfo_status gdfo_bpe_prepare(struct gdfo_tokenizer *t, struct gdfo_error *err);
 GDFO_MUST_USE enum gdfo_status gdfo_bpe_encode(const struct gdfo_tokenizer *t, const char *text,

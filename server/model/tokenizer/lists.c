@@ -1,5 +1,6 @@
+#include "server/model/tokenizer/lists.h"
+
 #include "common/mem.h"
-#include "server/model/tokenizer/tokenizer_priv.h"
 
 #include <string.h>
 
@@ -28,11 +29,11 @@ enum gdfo_status gdfo_text_list_add(struct gdfo_text_list *list, const char *tex
     void *bytes = list->bytes;
     void *ends = list->ends;
     int ok;
-    if (n > GDFO_TEXT_LIST_MAX_BYTES - list->n_bytes || list->n >= GDFO_TOKENIZER_VOCAB_MAX) {
+    if (n > GDFO_TEXT_LIST_MAX_BYTES - list->n_bytes || list->n >= GDFO_TEXT_LIST_MAX) {
         return gdfo_error_set(err, GDFO_STATUS_LIMIT,
                               "text number %zu makes the list too long: at most %u texts and %zu "
                               "bytes in all",
-                              list->n, GDFO_TOKENIZER_VOCAB_MAX, GDFO_TEXT_LIST_MAX_BYTES);
+                              list->n, GDFO_TEXT_LIST_MAX, GDFO_TEXT_LIST_MAX_BYTES);
     }
     ok = gdfo_mem_grow(&bytes, &list->cap_bytes, list->n_bytes + n, 1);
     list->bytes = bytes;
