@@ -71,4 +71,12 @@ struct gdfo_net_ops {
 
 extern const struct gdfo_net_ops gdfo_net_llama_ops;
 
+/* A student on a network built with the same opts. Takes ownership of net, also on failure. *out:
+ * owned by caller. */
+GDFO_MUST_USE enum gdfo_status gdfo_student_create_on(struct gdfo_student **out,
+                                                      struct gdfo_net *net,
+                                                      const struct gdfo_student_opts *opts,
+                                                      struct gdfo_pool *pool,
+                                                      struct gdfo_error *err);
+
 #endif

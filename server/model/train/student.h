@@ -36,7 +36,6 @@
 struct gdfo_student;
 struct gdfo_student_kv; /* keys and values of one text in every layer */
 struct gdfo_model;
-struct gdfo_net;
 struct gdfo_pool;
 
 enum gdfo_train_mode { GDFO_TRAIN_FROZEN, GDFO_TRAIN_ADAPTER, GDFO_TRAIN_FULL };
@@ -111,15 +110,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_student_create(struct gdfo_student **out,
                                                    const struct gdfo_model *model,
                                                    const struct gdfo_student_opts *opts,
                                                    struct gdfo_pool *pool, struct gdfo_error *err);
-/* The same on a network already built (train/net.h). Takes ownership of net, also on failure. */
-GDFO_MUST_USE enum gdfo_status gdfo_student_create_on(struct gdfo_student **out,
-                                                      struct gdfo_net *net,
-                                                      const struct gdfo_student_opts *opts,
-                                                      struct gdfo_pool *pool,
-                                                      struct gdfo_error *err);
 void gdfo_student_destroy(struct gdfo_student *s);
 
-size_t gdfo_student_width(const struct gdfo_student *s);       /* d_student */
 size_t gdfo_student_n_trainable(const struct gdfo_student *s); /* floats */
 uint64_t gdfo_student_steps(const struct gdfo_student *s);     /* distill steps done */
 
