@@ -253,9 +253,12 @@ static enum MHD_Result take(struct gdfo_http *h, struct MHD_Connection *connecti
     return send_answer(connection, r);
 }
 
-static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *url,
-                                 const char *method, const char *version, const char *bytes,
-                                 size_t *n, void **con_cls)
+/* The library's signature, one parameter longer than ours may be. */
+#define ACCESS_PARAMETERS                                                                          \
+    void *cls, struct MHD_Connection *connection, const char *url, const char *method,             \
+        const char *version, const char *bytes, size_t *n, void **con_cls
+
+static enum MHD_Result on_access(ACCESS_PARAMETERS)
 {
     struct gdfo_request *r = *con_cls;
     enum MHD_Result result;

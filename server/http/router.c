@@ -13,7 +13,6 @@
 static const struct gdfo_route routes[] = {
 #include "server/http/api/routes.def"
 };
-#undef ROUTE
 
 static const char *const methods[] = {"", "GET", "POST", "PUT", "PATCH", "DELETE"};
 

@@ -9,8 +9,6 @@
  * The handlers, one row each in routes.def. A handler parses, makes one call, responds: it is run
  * when the request is complete and leaves an answer, or parks the request.
  */
-#define ROUTE(method, pattern, handler, body, params, later) void handler(struct gdfo_request *r);
 #include "server/http/api/routes.def"
-#undef ROUTE
 
 #endif
