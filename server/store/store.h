@@ -26,13 +26,13 @@
  * struct's own _deinit. An optional text is "" and an optional integer 0 when the column is NULL,
  * unless a has_ member stands beside it. Times are unix seconds (_at) or milliseconds (_ms).
  *
- * Other headers of the module: store_file.h store_job.h store_call.h store_step.h store_event.h
- * store_metric.h store_teacher.h store_model.h store_key.h.
+ * Other headers of the module: store_blob.h store_file.h store_job.h store_sched.h store_call.h
+ * store_step.h store_event.h store_metric.h store_teacher.h store_model.h store_key.h.
  *
  *   struct gdfo_store *s;
  *   status = gdfo_store_open(&s, &(struct gdfo_store_options){.dir = dir}, &err);
- *   status = gdfo_store_recover(s, &found, &err);         (store_job.h; once, before any worker)
- *   status = gdfo_store_job_claim(s, &job, &found, &err);
+ *   status = gdfo_store_recover(s, &found, &err);         (store_sched.h; once, before any worker)
+ *   status = gdfo_store_job_claim(s, &job, &found, &err);          (store_sched.h)
  *   gdfo_store_close(s);
  */
 struct gdfo_store;
@@ -46,7 +46,6 @@ struct gdfo_store_options {
     const char *dir;            /* made with mode 0700 when missing */
     const struct gdfo_clk *clk; /* stamps; NULL: the system's clock. Outlives the store */
     size_t n_readers;           /* read-only connections; 0 = 4, at most 16 */
-    int64_t max_pages;          /* ceiling of the database in pages of 4096 bytes; 0 = none */
     int64_t ballast_bytes;      /* DATA/ballast, given up when the disk is full; 0 = none */
 };
 

@@ -57,7 +57,7 @@ struct gdfo_store_call {
     enum gdfo_store_call_state state;
     int64_t epoch, n_prompts, n_examples, n_queries;
     unsigned char request_sha256[GDFO_SHA256_BYTES];
-    int64_t reserved_in, reserved_out, reserved_usd_micros;
+    int64_t held_evals, held_queries, reserved_in, reserved_out, reserved_usd_micros;
     int64_t used_in, used_cached, used_out, used_usd_micros;
     int64_t http_status, intent_ms, sent_ms, done_ms;
     char verdict[16];

@@ -32,7 +32,7 @@ struct gdfo_store_event_query {
     size_t limit;      /* 1..GDFO_STORE_LIST_MAX: the size of the caller's array */
 };
 
-/* Adds one event by itself; raises the job's rev. *seq may be NULL. */
+/* Adds one event by itself. *seq may be NULL. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_event_add(struct gdfo_store *s, int64_t jid,
                                                     const struct gdfo_store_event_new *event,
                                                     int64_t *seq, struct gdfo_error *err);

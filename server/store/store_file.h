@@ -1,26 +1,12 @@
 #ifndef GDFO_SERVER_STORE_STORE_FILE_H
 #define GDFO_SERVER_STORE_STORE_FILE_H
 
-#include "server/store/store.h"
+#include "server/store/store_blob.h"
 
 /*
- * Files and the content store below them. Content comes first (an upload, hashed on the way), then
- * the row that names it:
- *
- *   gdfo_store_upload_begin(s, GDFO_STORE_BLOB_MAX, &up, &err);
- *   gdfo_store_upload_add(up, bytes, n, &err);                    as often as bytes come
- *   gdfo_store_upload_end(up, &blob, &err);                       frees up, also on failure
- *   gdfo_store_file_add(s, &who, &(struct gdfo_store_file_new){...}, &file, &err);
- *
- * The same content twice is two files and one blob. Content without a row is swept after a day.
+ * Files of a project: rows over content that is there already (store_blob.h). The same content
+ * twice is two files and one blob.
  */
-struct gdfo_store_upload;
-
-struct gdfo_store_blob {
-    unsigned char sha256[GDFO_SHA256_BYTES];
-    uint64_t bytes;
-};
-
 #define GDFO_STORE_FILENAME_BYTES 256
 
 struct gdfo_store_file {
@@ -42,30 +28,6 @@ struct gdfo_store_file_new {
     int64_t result_of_jid; /* not 0: a result file of that job */
 };
 
-/* *out: owned by caller, ended by upload_end or upload_abort. One thread at a time. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_upload_begin(struct gdfo_store *s, uint64_t max_bytes,
-                                                       struct gdfo_store_upload **out,
-                                                       struct gdfo_error *err);
-/* LIMIT (code body_too_large) past max_bytes, FULL when the disk is. After a failure only abort. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_upload_add(struct gdfo_store_upload *up,
-                                                     const void *bytes, size_t n,
-                                                     struct gdfo_error *err);
-/* Makes the content durable under its hash. Takes ownership of up, also on failure. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_upload_end(struct gdfo_store_upload *up,
-                                                     struct gdfo_store_blob *out,
-                                                     struct gdfo_error *err);
-void gdfo_store_upload_abort(struct gdfo_store_upload *up); /* NULL is fine */
-
-/* The three steps in one, for bytes in memory. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_blob_put(struct gdfo_store *s, const void *bytes,
-                                                   size_t n, struct gdfo_store_blob *out,
-                                                   struct gdfo_error *err);
-/* A reader over content; ended by gdfo_reader_close(). CORRUPT when the content is not there. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_blob_open(struct gdfo_store *s,
-                                                    const struct gdfo_store_blob *blob,
-                                                    struct gdfo_reader *out,
-                                                    struct gdfo_error *err);
-
 /* status becomes "uploaded"; a result file is "processed". */
 GDFO_MUST_USE enum gdfo_status gdfo_store_file_add(struct gdfo_store *s,
                                                    const struct gdfo_store_actor *who,
@@ -85,9 +47,13 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_file_find(struct gdfo_store *s, int64_
                                                     const unsigned char sha256[GDFO_SHA256_BYTES],
                                                     struct gdfo_store_file *out,
                                                     struct gdfo_error *err);
-/* purpose NULL: all. out holds page->limit rows. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_file_list(struct gdfo_store *s, int64_t pid,
-                                                    const char *purpose,
+struct gdfo_store_file_filter {
+    int64_t pid;
+    const char *purpose; /* NULL: all */
+};
+/* out holds page->limit rows. */
+GDFO_MUST_USE enum gdfo_status gdfo_store_file_list(struct gdfo_store *s,
+                                                    const struct gdfo_store_file_filter *filter,
                                                     const struct gdfo_store_page *page,
                                                     struct gdfo_store_file *out, size_t *n,
                                                     int *has_more, struct gdfo_error *err);

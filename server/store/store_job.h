@@ -114,11 +114,6 @@ struct gdfo_store_job_filter {
     enum gdfo_job_status status;
 };
 
-struct gdfo_store_recovery {
-    int64_t requeued, paused, cancelled, validating; /* jobs by what became of them */
-    int64_t unknown_calls;                           /* open intents that became unknown */
-};
-
 /* The job at validating_files, durable. out may be NULL; else ended with deinit. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_create(struct gdfo_store *s,
                                                      const struct gdfo_store_actor *who,
@@ -147,23 +142,6 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_job_set_state(struct gdfo_store *s, in
                                                         struct gdfo_store_job *out,
                                                         struct gdfo_error *err);
 
-/* Oldest queued -> running, as set_state does it. *found 0 and *out untouched when none waits. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_job_claim(struct gdfo_store *s,
-                                                    struct gdfo_store_job *out, int *found,
-                                                    struct gdfo_error *err);
-
-/* Oldest job of this status with jid > after_jid: how the scheduler finds files to validate. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_job_next(struct gdfo_store *s,
-                                                   enum gdfo_job_status status, int64_t after_jid,
-                                                   struct gdfo_store_job *out, int *found,
-                                                   struct gdfo_error *err);
-
-/* Once after open and before any worker, in one transaction: open intents -> unknown; running ->
- * queued (recovering) with a recovery event; pausing -> paused; cancelling -> cancelled. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_recover(struct gdfo_store *s,
-                                                  struct gdfo_store_recovery *out,
-                                                  struct gdfo_error *err);
-
 /* What auto resolved to, the student taken, the machine class: known when a run starts. NULL keeps
  * a column. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_set_run(struct gdfo_store *s, int64_t jid,
@@ -172,12 +150,6 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_job_set_run(struct gdfo_store *s, int6
                                                       const char *machine_class,
                                                       struct gdfo_error *err);
 
-GDFO_MUST_USE enum gdfo_status gdfo_store_job_counts(struct gdfo_store *s,
-                                                     int64_t counts[GDFO_JOB_STATUS_END],
-                                                     struct gdfo_error *err);
-/* Queued jobs older than this one; 0: it is next. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_job_queue_position(struct gdfo_store *s, int64_t jid,
-                                                             int64_t *out, struct gdfo_error *err);
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_caps(struct gdfo_store *s, int64_t jid,
                                                    struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX],
                                                    size_t *n, struct gdfo_error *err);

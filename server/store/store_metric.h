@@ -48,10 +48,12 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_metric_series(struct gdfo_store *s,
                                                         const struct gdfo_store_metric_query *q,
                                                         struct gdfo_store_bucket *out, size_t *n,
                                                         int64_t *total, struct gdfo_error *err);
-/* Every point as it was stored, after after_step, at most max: for CSV. Here n is 1. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_metric_points(struct gdfo_store *s, int64_t jid,
-                                                        const char *name, int64_t after_step,
-                                                        struct gdfo_store_bucket *out, size_t max,
-                                                        size_t *n, struct gdfo_error *err);
+/* Every point as it was stored, with step > after_step, at most q->points; the axis and its range
+ * are not looked at. For CSV. Here n is 1. */
+GDFO_MUST_USE enum gdfo_status gdfo_store_metric_points(struct gdfo_store *s,
+                                                        const struct gdfo_store_metric_query *q,
+                                                        int64_t after_step,
+                                                        struct gdfo_store_bucket *out, size_t *n,
+                                                        struct gdfo_error *err);
 
 #endif
