@@ -5,6 +5,7 @@
 #include "tests/support/engine.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* The forward pass against numbers that others computed. */
 
@@ -93,6 +94,16 @@ static void check_stories(struct gdfo_model *model, struct gdfo_pool *pool)
 static void stories_logits_from_gguf(void **state)
 {
     check_stories(gdfo_test_stories(), *state);
+}
+
+static void stories_logits_from_safetensors(void **state)
+{
+    const char *dir = "models/stories260K/stories260K.derived.";
+    char file[128], config[128];
+    (void)snprintf(file, sizeof file, "%ssafetensors", dir);
+    (void)snprintf(config, sizeof config, "%sconfig.json", dir);
+    check_stories(gdfo_test_model(gdfo_test_shared_path(file), gdfo_test_shared_path(config)),
+                  *state);
 }
 
 /* ---- SmolLM2: PyTorch and transformers on the same file ---- */
@@ -185,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stories_logits_from_gguf),
+        cmocka_unit_test(stories_logits_from_safetensors),
         cmocka_unit_test(smollm2_logits_are_those_of_transformers),
     };
     return cmocka_run_group_tests(tests, make_pool, end_pool);
