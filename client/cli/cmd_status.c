@@ -1,7 +1,7 @@
 #include "client/cli/render.h"
 
 static const struct gdfo_cli_column columns[] = {{"version", "version", GDFO_CLI_TEXT},
-                                                 {"build", "build", GDFO_CLI_TEXT},
+                                                 {"compiler", "build.compiler", GDFO_CLI_TEXT},
                                                  {"methods", "methods", GDFO_CLI_TEXT},
                                                  {0}};
 

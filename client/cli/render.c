@@ -107,6 +107,19 @@ static void number_text(double v, enum gdfo_cli_format format, char *out)
     }
 }
 
+/* The strings of a list, as many as fit. */
+static void list_text(const struct gdfo_json *list, char *out)
+{
+    size_t n = 0;
+    for (const struct gdfo_json *v = gdfo_json_first(list); v; v = gdfo_json_next(v)) {
+        const char *text = gdfo_json_string(v);
+        if (text && n + strlen(text) + 2 < GDFO_CLI_CELL_BYTES) {
+            n += (size_t)snprintf(out + n, GDFO_CLI_CELL_BYTES - n, "%s%s", n ? " " : "", text);
+        }
+    }
+    gdfo_cli_clean(out);
+}
+
 void gdfo_cli_cell(const struct gdfo_json *v, enum gdfo_cli_format format, char *out)
 {
     double number;
@@ -122,7 +135,9 @@ void gdfo_cli_cell(const struct gdfo_json *v, enum gdfo_cli_format format, char 
         number_text(number, format, out);
     } else if (gdfo_json_bool(v, &flag)) {
         (void)snprintf(out, GDFO_CLI_CELL_BYTES, "%s", flag ? "yes" : "no");
-    } else if (gdfo_json_type(v) == GDFO_JSON_ARRAY || gdfo_json_type(v) == GDFO_JSON_OBJECT) {
+    } else if (gdfo_json_type(v) == GDFO_JSON_ARRAY) {
+        list_text(v, out);
+    } else if (gdfo_json_type(v) == GDFO_JSON_OBJECT) {
         (void)snprintf(out, GDFO_CLI_CELL_BYTES, "%zu entries", gdfo_json_size(v));
     }
 }
