@@ -127,12 +127,13 @@ void gdfo_api_files_delete(struct gdfo_request *r)
 static void list_files(struct gdfo_request *r, const struct gdfo_store_page *page,
                        struct gdfo_store_file *rows)
 {
-    const char *purpose = gdfo_target_param(&r->target, "purpose");
+    const struct gdfo_store_file_filter filter = {
+        .pid = GDFO_STORE_LOCAL_PID, .purpose = gdfo_target_param(&r->target, "purpose")};
     struct gdfo_error err = {0};
     size_t n = 0;
     int has_more = 0;
-    if (gdfo_store_file_list(r->deps->store, GDFO_STORE_LOCAL_PID, purpose, page, rows, &n,
-                             &has_more, &err) != GDFO_STATUS_OK) {
+    if (gdfo_store_file_list(r->deps->store, &filter, page, rows, &n, &has_more, &err) !=
+        GDFO_STATUS_OK) {
         gdfo_respond_error(r, &err);
         return;
     }

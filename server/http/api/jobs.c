@@ -3,6 +3,7 @@
 #include "common/mem.h"
 #include "server/http/api/api.h"
 #include "server/http/api/job_priv.h"
+#include "server/store/store_sched.h"
 
 #include <stdio.h>
 #include <string.h>

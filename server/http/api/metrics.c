@@ -121,11 +121,13 @@ static enum gdfo_status put_csv(struct gdfo_buf *out, struct curves *c, const ch
                                 struct gdfo_error *err)
 {
     static const char *const kinds[] = {"", "inf", "-inf", "nan"};
+    const struct gdfo_store_metric_query q = {
+        .jid = c->query.jid, .name = name, .points = CSV_CHUNK};
     int64_t after = -1;
     size_t n = CSV_CHUNK;
     while (n == CSV_CHUNK) {
-        enum gdfo_status status = gdfo_store_metric_points(
-            c->request->deps->store, c->query.jid, name, after, c->rows, CSV_CHUNK, &n, err);
+        enum gdfo_status status =
+            gdfo_store_metric_points(c->request->deps->store, &q, after, c->rows, &n, err);
         if (status != GDFO_STATUS_OK) {
             return status;
         }
