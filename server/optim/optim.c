@@ -33,6 +33,7 @@ struct gdfo_optim {
     void *values;   /* what load needs to build a second object */
     double *start;  /* [dim] */
     struct gdfo_optim_stop_rules rules;
+    uint32_t options_sum;
 };
 
 /* ---- life ---- */
@@ -61,6 +62,24 @@ static int alloc_arrays(struct gdfo_optim *o)
     o->start = gdfo_mem_array(o->dim, sizeof *o->start);
     return o->candidates && o->is_outside && o->injected && o->keep_length && o->best &&
            o->losses && o->order && o->start;
+}
+
+/* Two states fit each other only if every option agrees: a sum over the options as JSON. 0: no
+ * memory for it. */
+static int sum_options(struct gdfo_optim *o)
+{
+    struct gdfo_buf text;
+    struct gdfo_json_writer w;
+    int is_ok;
+    gdfo_buf_init(&text, OPTIONS_MAX_BYTES);
+    w = gdfo_json_writer(&text);
+    gdfo_json_open(&w, NULL, '{');
+    gdfo_opt_write_json(o->ops->options, o->values, &w);
+    gdfo_json_close(&w, '}');
+    is_ok = gdfo_buf_ok(&text);
+    o->options_sum = is_ok ? gdfo_crc32c(0, text.data, text.len) : 0;
+    gdfo_buf_deinit(&text);
+    return is_ok;
 }
 
 static enum gdfo_status check_spec(const struct gdfo_optim_spec *spec, struct gdfo_error *err)
@@ -95,7 +114,7 @@ static enum gdfo_status fill(struct gdfo_optim *o, const struct gdfo_optim_spec 
     }
     o->injected_max = o->popsize >= 8 ? o->popsize / 4 : 1;
     o->rules = spec->stop;
-    if (!alloc_arrays(o)) {
+    if (!alloc_arrays(o) || !sum_options(o)) {
         return gdfo_error_no_memory(err, "an optimiser");
     }
     if (spec->start) {
@@ -316,22 +335,6 @@ enum gdfo_optim_stop gdfo_optim_stop(const struct gdfo_optim *o)
 
 /* ---- saved state ---- */
 
-/* Two states fit each other only if every option agrees: a sum over the options as JSON. */
-static uint32_t options_sum(const struct gdfo_optim *o)
-{
-    struct gdfo_buf text;
-    struct gdfo_json_writer w;
-    uint32_t sum;
-    gdfo_buf_init(&text, OPTIONS_MAX_BYTES);
-    w = gdfo_json_writer(&text);
-    gdfo_json_open(&w, NULL, '{');
-    gdfo_opt_write_json(o->ops->options, o->values, &w);
-    gdfo_json_close(&w, '}');
-    sum = gdfo_crc32c(0, text.data, text.len);
-    gdfo_buf_deinit(&text);
-    return sum;
-}
-
 static void save_identity(const struct gdfo_optim *o, struct gdfo_buf *b)
 {
     char name[NAME_BYTES] = {0};
@@ -339,7 +342,7 @@ static void save_identity(const struct gdfo_optim *o, struct gdfo_buf *b)
     gdfo_buf_addn(b, name, sizeof name);
     gdfo_buf_u64(b, o->dim);
     gdfo_buf_u64(b, o->popsize);
-    gdfo_buf_u64(b, options_sum(o));
+    gdfo_buf_u64(b, o->options_sum);
 }
 
 static void save_body(const struct gdfo_optim *o, struct gdfo_buf *b)
@@ -396,7 +399,7 @@ static enum gdfo_status check_identity(const struct gdfo_optim *o, struct gdfo_o
             r->is_broken ? "?" : name, (unsigned long long)dim, (unsigned long long)popsize,
             o->ops->name, o->dim, o->popsize);
     }
-    if (sum != options_sum(o)) {
+    if (sum != o->options_sum) {
         return gdfo_error_set(err, GDFO_STATUS_CONFLICT,
                               "optimiser state was saved with other options");
     }
