@@ -24,6 +24,8 @@
  */
 struct gdfo_http;
 struct gdfo_store;
+struct gdfo_store_job;
+struct gdfo_store_checkpoint;
 struct gdfo_predict;
 
 #define GDFO_HTTP_HOSTS_MAX 16
@@ -40,6 +42,18 @@ struct gdfo_http_config {
 
 struct gdfo_http_config gdfo_http_config_default(void);
 
+/* A checkpoint's way out. */
+struct gdfo_http_export_ask {
+    const struct gdfo_store_job *job;
+    const struct gdfo_store_checkpoint *checkpoint;
+    const char *format; /* gdfo, json, safetensors, peft */
+};
+struct gdfo_http_export {
+    struct gdfo_buf *bytes;   /* appended to */
+    const char *content_type; /* static */
+    char filename[160];
+};
+
 /* What the edge asks of the layers below. Every function may be called from any http thread and
  * returns without waiting for work. */
 struct gdfo_http_deps {
@@ -55,6 +69,10 @@ struct gdfo_http_deps {
     void (*write_methods)(void *ctx, struct gdfo_json_writer *w);
     void (*write_students)(void *ctx, struct gdfo_json_writer *w);
     int (*has_student)(void *ctx, const char *name);
+    /* A stored prompt in the format that a client asks for. INVALID lists the formats; UNSUPPORTED
+     * when the export would change what the prompt means. */
+    enum gdfo_status (*export_prompt)(void *ctx, const struct gdfo_http_export_ask *ask,
+                                      struct gdfo_http_export *out, struct gdfo_error *err);
 };
 
 /*

@@ -43,6 +43,18 @@ void gdfo_respond_empty(struct gdfo_request *r, int http_status)
     clear(r, http_status, NULL);
 }
 
+void gdfo_respond_attachment(struct gdfo_request *r, const char *filename)
+{
+    struct gdfo_answer *a = &r->answer;
+    size_t k = (size_t)snprintf(a->disposition, sizeof a->disposition, "attachment; filename=\"");
+    for (; *filename && k + 2 < sizeof a->disposition; filename++) {
+        unsigned char c = (unsigned char)*filename;
+        a->disposition[k++] = c < 0x20 || c >= 0x7F || c == '"' || c == '\\' ? '_' : (char)c;
+    }
+    a->disposition[k++] = '"';
+    a->disposition[k] = '\0';
+}
+
 /* The code's row; a code that is not in the closed list is our own fault. */
 static const struct gdfo_wire_code *row_of(const char *code)
 {

@@ -19,6 +19,9 @@ struct gdfo_buf *gdfo_respond_bytes(struct gdfo_request *r, const char *content_
 /* Answers with a file's content; takes ownership of reader. */
 void gdfo_respond_reader(struct gdfo_request *r, const struct gdfo_reader *reader);
 
+/* Content-Disposition: attachment, with what a quoted string may not hold replaced. */
+void gdfo_respond_attachment(struct gdfo_request *r, const char *filename);
+
 /* An answer without a body (304). */
 void gdfo_respond_empty(struct gdfo_request *r, int http_status);
 

@@ -2,14 +2,12 @@
 #include "common/mem.h"
 #include "server/http/api/api.h"
 #include "server/http/api/job_priv.h"
-#include "server/http/export.h"
 #include "server/store/store_step.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define CHECKPOINTS_PER_PAGE 10
-#define PROMPT_MAX_BYTES     GDFO_ANSWER_MAX_BYTES
 
 static void write_checkpoint(struct gdfo_json_writer *w, const struct gdfo_store_job *job,
                              const struct gdfo_store_checkpoint *c)
@@ -84,45 +82,37 @@ void gdfo_api_checkpoints_list(struct gdfo_request *r)
 
 /* The answer in the format that was asked for. Its ETag is the hash of what is sent, so that a
  * client can check what it got. */
-static void send_content(struct gdfo_request *r, const struct gdfo_store_checkpoint *c)
+static void send_content(struct gdfo_request *r, const struct gdfo_http_export_ask *ask)
 {
-    const char *format = gdfo_target_param(&r->target, "format");
-    struct gdfo_export how = {0};
     struct gdfo_error err = {0};
-    struct gdfo_buf prompt;
-    struct gdfo_buf *out = gdfo_respond_bytes(r, "application/octet-stream");
+    struct gdfo_http_export out = {.bytes = gdfo_respond_bytes(r, "application/octet-stream")};
     unsigned char digest[GDFO_SHA256_BYTES];
     char hex[GDFO_SHA256_HEX];
-    enum gdfo_status status;
-    gdfo_buf_init(&prompt, PROMPT_MAX_BYTES);
-    status = gdfo_store_checkpoint_read(r->deps->store, c, &prompt, &err);
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_export_prompt(format ? format : "gdfo", &prompt, out, &how, &err);
-    }
-    gdfo_buf_deinit(&prompt);
-    if (status != GDFO_STATUS_OK) {
+    if (r->deps->export_prompt(r->deps->ctx, ask, &out, &err) != GDFO_STATUS_OK) {
         gdfo_respond_error(r, &err);
         return;
     }
-    r->answer.content_type = how.content_type;
-    gdfo_sha256(out->data, out->len, digest);
+    r->answer.content_type = out.content_type;
+    gdfo_sha256(out.bytes->data, out.bytes->len, digest);
     gdfo_hex(digest, sizeof digest, hex);
     (void)snprintf(r->answer.etag, sizeof r->answer.etag, "\"%s\"", hex);
-    (void)snprintf(r->answer.disposition, sizeof r->answer.disposition,
-                   "attachment; filename=\"%s.%s\"", c->id, how.extension);
+    gdfo_respond_attachment(r, out.filename);
 }
 
 void gdfo_api_checkpoints_content(struct gdfo_request *r)
 {
     struct gdfo_store_job job = {0};
     struct gdfo_store_checkpoint c = {0};
+    struct gdfo_http_export_ask ask = {
+        .job = &job, .checkpoint = &c, .format = gdfo_target_param(&r->target, "format")};
     struct gdfo_error err = {0};
+    ask.format = ask.format ? ask.format : "gdfo";
     if (!gdfo_job_find(r, &job)) {
         return;
     }
     if (gdfo_store_checkpoint_get(r->deps->store, job.jid, r->args[1], &c, &err) ==
         GDFO_STATUS_OK) {
-        send_content(r, &c);
+        send_content(r, &ask);
         gdfo_store_checkpoint_deinit(&c);
     } else {
         gdfo_respond_error(r, &err);

@@ -77,18 +77,6 @@ void gdfo_api_files_get(struct gdfo_request *r)
     }
 }
 
-/* attachment; filename="..." with what a quoted string may not hold left out. */
-static void set_disposition(struct gdfo_answer *a, const char *filename)
-{
-    size_t k = (size_t)snprintf(a->disposition, sizeof a->disposition, "attachment; filename=\"");
-    for (; *filename && k + 2 < sizeof a->disposition; filename++) {
-        unsigned char c = (unsigned char)*filename;
-        a->disposition[k++] = c < 0x20 || c >= 0x7F || c == '"' || c == '\\' ? '_' : (char)c;
-    }
-    a->disposition[k++] = '"';
-    a->disposition[k] = '\0';
-}
-
 void gdfo_api_files_content(struct gdfo_request *r)
 {
     struct gdfo_store_file file;
@@ -105,7 +93,7 @@ void gdfo_api_files_content(struct gdfo_request *r)
     gdfo_respond_reader(r, &reader);
     gdfo_hex(file.blob.sha256, GDFO_SHA256_BYTES, hex);
     (void)snprintf(r->answer.etag, sizeof r->answer.etag, "\"%s\"", hex);
-    set_disposition(&r->answer, file.filename);
+    gdfo_respond_attachment(r, file.filename);
 }
 
 void gdfo_api_files_delete(struct gdfo_request *r)
