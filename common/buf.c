@@ -117,3 +117,16 @@ void gdfo_buf_u64(struct gdfo_buf *b, unsigned long long v)
     gdfo_buf_u32(b, (unsigned int)v);
     gdfo_buf_u32(b, (unsigned int)(v >> 32));
 }
+
+void gdfo_buf_f64(struct gdfo_buf *b, double v)
+{
+    unsigned long long bits;
+    memcpy(&bits, &v, sizeof bits);
+    gdfo_buf_u64(b, bits);
+}
+
+void gdfo_buf_block(struct gdfo_buf *b, const void *bytes, size_t n)
+{
+    gdfo_buf_u64(b, n);
+    gdfo_buf_addn(b, bytes, n);
+}

@@ -68,7 +68,7 @@ const struct gdfo_teacher_caps *gdfo_teacher_caps(const struct gdfo_teacher *t)
 }
 
 enum gdfo_status gdfo_teacher_tokenize(const struct gdfo_teacher *t, struct gdfo_text text,
-                                       struct gdfo_form *out, struct gdfo_error *err)
+                                       struct gdfo_label_ids *out, struct gdfo_error *err)
 {
     return t->ops->tokenize(t->self, text, out, err);
 }

@@ -27,16 +27,16 @@ struct gdfo_teacher;
 
 enum gdfo_position { GDFO_POSITION_AUTO, GDFO_POSITION_PREFIX, GDFO_POSITION_SUFFIX };
 
-#define GDFO_FORM_TOKENS_MAX 8
-#define GDFO_ANCHORS_MAX     128
+#define GDFO_LABEL_IDS_MAX 8
+#define GDFO_ANCHORS_MAX   128
 
 struct gdfo_text { /* UTF-8, borrowed, not NUL-terminated */
     const char *s;
     size_t n;
 };
 
-struct gdfo_form { /* one way to say a label, in the teacher's tokens */
-    int32_t ids[GDFO_FORM_TOKENS_MAX];
+struct gdfo_label_ids { /* one way to say a label, in the teacher's tokens */
+    int32_t ids[GDFO_LABEL_IDS_MAX];
     uint32_t n_ids; /* 1..8 */
 };
 
@@ -52,7 +52,7 @@ struct gdfo_score_req {
     const struct gdfo_text *bodies;
     uint32_t n_examples;
     struct gdfo_text cue;
-    const struct gdfo_form *forms; /* all forms of all labels, label by label */
+    const struct gdfo_label_ids *forms; /* all forms of all labels, label by label */
     uint32_t n_forms;
     const int32_t *anchor_ids; /* further next-token ids, for the anchors head; may be NULL */
     uint32_t n_anchors;
@@ -96,8 +96,9 @@ struct gdfo_teacher_ops {
                              struct gdfo_error *err);
     void (*close)(void *self);
     void (*probe)(const void *self, struct gdfo_teacher_caps *caps);
-    enum gdfo_status (*tokenize)(const void *self, struct gdfo_text text, struct gdfo_form *out,
-                                 struct gdfo_error *err); /* LIMIT past GDFO_FORM_TOKENS_MAX */
+    enum gdfo_status (*tokenize)(const void *self, struct gdfo_text text,
+                                 struct gdfo_label_ids *out,
+                                 struct gdfo_error *err); /* LIMIT past GDFO_LABEL_IDS_MAX */
     enum gdfo_status (*measure)(
         void *self, const struct gdfo_score_req *req, struct gdfo_usage *worst,
         struct gdfo_error *err); /* worst-case usage, before anything is sent */
@@ -112,7 +113,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_teacher_open(struct gdfo_teacher **out, cons
 void gdfo_teacher_close(struct gdfo_teacher *t);
 const struct gdfo_teacher_caps *gdfo_teacher_caps(const struct gdfo_teacher *t);
 GDFO_MUST_USE enum gdfo_status gdfo_teacher_tokenize(const struct gdfo_teacher *t,
-                                                     struct gdfo_text text, struct gdfo_form *out,
+                                                     struct gdfo_text text,
+                                                     struct gdfo_label_ids *out,
                                                      struct gdfo_error *err);
 GDFO_MUST_USE enum gdfo_status gdfo_teacher_measure(struct gdfo_teacher *t,
                                                     const struct gdfo_score_req *req,

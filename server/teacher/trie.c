@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* The node whose path is the first n tokens of the form; n_nodes when there is none yet. */
-static uint32_t find_node(const struct gdfo_trie *t, const struct gdfo_form *form, uint32_t n)
+static uint32_t find_node(const struct gdfo_trie *t, const struct gdfo_label_ids *form, uint32_t n)
 {
     uint32_t i = 0;
     while (i < t->n_nodes && (t->nodes[i].n_path != n ||
@@ -39,7 +39,7 @@ static enum gdfo_status ask(struct gdfo_trie_node *node, int32_t id, struct gdfo
     return GDFO_STATUS_OK;
 }
 
-static enum gdfo_status add_form(struct gdfo_trie *t, const struct gdfo_form *form,
+static enum gdfo_status add_form(struct gdfo_trie *t, const struct gdfo_label_ids *form,
                                  struct gdfo_error *err)
 {
     for (uint32_t depth = 0; depth < form->n_ids; depth++) {
@@ -65,17 +65,17 @@ static enum gdfo_status add_form(struct gdfo_trie *t, const struct gdfo_form *fo
     return GDFO_STATUS_OK;
 }
 
-enum gdfo_status gdfo_trie_init(struct gdfo_trie *t, const struct gdfo_form *forms,
+enum gdfo_status gdfo_trie_init(struct gdfo_trie *t, const struct gdfo_label_ids *forms,
                                 uint32_t n_forms, struct gdfo_error *err)
 {
     enum gdfo_status status = GDFO_STATUS_OK;
     memset(t, 0, sizeof *t);
     t->n_nodes = 1;
     for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n_forms; i++) {
-        if (forms[i].n_ids < 1 || forms[i].n_ids > GDFO_FORM_TOKENS_MAX) {
+        if (forms[i].n_ids < 1 || forms[i].n_ids > GDFO_LABEL_IDS_MAX) {
             return gdfo_error_set(err, GDFO_STATUS_INVALID,
                                   "label form %u has %u tokens: want 1..%d", i, forms[i].n_ids,
-                                  GDFO_FORM_TOKENS_MAX);
+                                  GDFO_LABEL_IDS_MAX);
         }
         status = add_form(t, &forms[i], err);
     }
@@ -90,7 +90,7 @@ void gdfo_trie_deinit(struct gdfo_trie *t)
     memset(t, 0, sizeof *t);
 }
 
-float gdfo_trie_form_lp(const struct gdfo_trie *t, const struct gdfo_form *form,
+float gdfo_trie_form_lp(const struct gdfo_trie *t, const struct gdfo_label_ids *form,
                         const float *const *lp_at)
 {
     double sum = 0;

@@ -11,7 +11,7 @@
 #define GDFO_TRIE_NODES_MAX 64
 
 struct gdfo_trie_node {
-    int32_t path[GDFO_FORM_TOKENS_MAX]; /* tokens already said */
+    int32_t path[GDFO_LABEL_IDS_MAX]; /* tokens already said */
     uint32_t n_path;
     int32_t *asked; /* distinct next tokens wanted at this node */
     uint32_t n_asked;
@@ -25,13 +25,14 @@ struct gdfo_trie {
 
 /* t is caller's storage, ended by gdfo_trie_deinit also on failure. LIMIT past GDFO_TRIE_NODES_MAX
  * nodes. */
-GDFO_MUST_USE enum gdfo_status gdfo_trie_init(struct gdfo_trie *t, const struct gdfo_form *forms,
-                                              uint32_t n_forms, struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_trie_init(struct gdfo_trie *t,
+                                              const struct gdfo_label_ids *forms, uint32_t n_forms,
+                                              struct gdfo_error *err);
 void gdfo_trie_deinit(struct gdfo_trie *t);
 
 /* lp of one form from the answers at one cell: lp_at[node] points at that node's asked lps, in
  * order. */
-float gdfo_trie_form_lp(const struct gdfo_trie *t, const struct gdfo_form *form,
+float gdfo_trie_form_lp(const struct gdfo_trie *t, const struct gdfo_label_ids *form,
                         const float *const *lp_at);
 
 #endif

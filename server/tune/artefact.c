@@ -1,0 +1,153 @@
+#include "server/tune/artefact.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "common/hash.h"
+#include "common/mem.h"
+#include "common/span.h"
+#include "server/tune/head.h"
+
+#define MAGIC           0x54524147u /* "GART" */
+#define VERSION         1u
+#define ROWS_MAX        4096u
+#define WIDTH_MAX       65536u
+#define HEAD_BYTES_MAX  ((size_t)64 << 20)
+
+struct gdfo_artefact *gdfo_artefact_create(void)
+{
+    struct gdfo_artefact *a = gdfo_mem_array(1, sizeof *a);
+    if (a) {
+        a->loss_train = NAN;
+        a->loss_dev = NAN;
+        a->metric_dev = NAN;
+    }
+    return a;
+}
+
+void gdfo_artefact_destroy(struct gdfo_artefact *a)
+{
+    if (a) {
+        gdfo_mem_free(a->rows);
+        gdfo_mem_free(a->anchor_ids);
+        gdfo_head_destroy(a->head);
+        gdfo_head_destroy(a->baseline);
+        gdfo_mem_free(a);
+    }
+}
+
+static void save_head(const struct gdfo_head *h, struct gdfo_buf *out)
+{
+    struct gdfo_buf bytes;
+    gdfo_buf_init(&bytes, HEAD_BYTES_MAX);
+    if (h) {
+        gdfo_head_save(h, &bytes);
+        if (!gdfo_buf_ok(&bytes)) {
+            out->is_broken = 1;
+        }
+    }
+    gdfo_buf_block(out, bytes.data, bytes.len);
+    gdfo_buf_deinit(&bytes);
+}
+
+void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
+{
+    size_t start = out->len;
+    gdfo_buf_u32(out, MAGIC);
+    gdfo_buf_u32(out, VERSION);
+    gdfo_buf_u32(out, a->n_prompt_tokens);
+    gdfo_buf_u32(out, a->d_model);
+    gdfo_buf_u32(out, (unsigned)a->position);
+    gdfo_buf_u32(out, a->n_anchors);
+    gdfo_buf_u64(out, (unsigned long long)a->evals);
+    gdfo_buf_u64(out, (unsigned long long)a->queries);
+    gdfo_buf_f64(out, a->loss_train);
+    gdfo_buf_f64(out, a->loss_dev);
+    gdfo_buf_f64(out, a->metric_dev);
+    gdfo_buf_addn(out, a->rows, (size_t)a->n_prompt_tokens * a->d_model * sizeof *a->rows);
+    gdfo_buf_addn(out, a->anchor_ids, a->n_anchors * sizeof *a->anchor_ids);
+    save_head(a->head, out);
+    save_head(a->baseline, out);
+    if (gdfo_buf_ok(out)) {
+        gdfo_buf_u32(out, gdfo_crc32c(0, out->data + start, out->len - start));
+    }
+}
+
+static enum gdfo_status load_head(struct gdfo_head **out, struct gdfo_span *s, struct gdfo_error *err)
+{
+    size_t n = 0;
+    const void *bytes = gdfo_span_block(s, &n);
+    *out = NULL;
+    return bytes && n > 0 ? gdfo_head_load(out, bytes, n, err) : GDFO_STATUS_OK;
+}
+
+/* The numbers in front; 0 when they cannot be right. */
+static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s)
+{
+    uint32_t magic = gdfo_span_u32(s);
+    uint32_t version = gdfo_span_u32(s);
+    a->n_prompt_tokens = gdfo_span_u32(s);
+    a->d_model = gdfo_span_u32(s);
+    a->position = (enum gdfo_position)gdfo_span_u32(s);
+    a->n_anchors = gdfo_span_u32(s);
+    a->evals = (int64_t)gdfo_span_u64(s);
+    a->queries = (int64_t)gdfo_span_u64(s);
+    a->loss_train = gdfo_span_f64(s);
+    a->loss_dev = gdfo_span_f64(s);
+    a->metric_dev = gdfo_span_f64(s);
+    return gdfo_span_ok(s) && magic == MAGIC && version == VERSION && a->n_prompt_tokens <= ROWS_MAX &&
+           a->d_model <= WIDTH_MAX && a->n_anchors <= GDFO_ANCHORS_MAX &&
+           (a->position == GDFO_POSITION_PREFIX || a->position == GDFO_POSITION_SUFFIX);
+}
+
+static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s, struct gdfo_error *err)
+{
+    size_t n_floats = (size_t)a->n_prompt_tokens * a->d_model;
+    enum gdfo_status status;
+    a->rows = gdfo_mem_array(n_floats, sizeof *a->rows);
+    a->anchor_ids = gdfo_mem_array(a->n_anchors, sizeof *a->anchor_ids);
+    if (!a->rows || !a->anchor_ids) {
+        return gdfo_error_no_memory(err, "tuned prompt");
+    }
+    (void)gdfo_span_copy(s, a->rows, n_floats * sizeof *a->rows);
+    (void)gdfo_span_copy(s, a->anchor_ids, a->n_anchors * sizeof *a->anchor_ids);
+    status = load_head(&a->head, s, err);
+    if (status == GDFO_STATUS_OK) {
+        status = load_head(&a->baseline, s, err);
+    }
+    if (status == GDFO_STATUS_OK && (gdfo_span_u32(s), !gdfo_span_done(s))) {
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: the bytes do not end where they should");
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_artefact_load(struct gdfo_artefact **out, const void *bytes, size_t n,
+                                    struct gdfo_error *err)
+{
+    struct gdfo_span s = gdfo_span_make(bytes, n);
+    struct gdfo_span tail;
+    struct gdfo_artefact *a;
+    enum gdfo_status status;
+    if (n < 8) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: %zu bytes are too few", n);
+    }
+    tail = gdfo_span_make((const char *)bytes + n - 4, 4);
+    if (gdfo_span_u32(&tail) != gdfo_crc32c(0, bytes, n - 4)) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: the checksum of %zu bytes is wrong", n);
+    }
+    a = gdfo_artefact_create();
+    if (!a) {
+        return gdfo_error_no_memory(err, "tuned prompt");
+    }
+    if (!load_numbers(a, &s)) {
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: not one, or of another version");
+    } else {
+        status = load_parts(a, &s, err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        gdfo_artefact_destroy(a);
+        return status;
+    }
+    *out = a;
+    return GDFO_STATUS_OK;
+}
