@@ -30,7 +30,8 @@ char *gdfo_buf_take(
 /* Little-endian numbers, for snapshots and file formats. */
 void gdfo_buf_u32(struct gdfo_buf *b, unsigned int v);
 void gdfo_buf_u64(struct gdfo_buf *b, unsigned long long v);
-void gdfo_buf_f64(struct gdfo_buf *b, double v);                        /* its bits */
-void gdfo_buf_block(struct gdfo_buf *b, const void *bytes, size_t n);   /* u64 length, then the bytes */
+void gdfo_buf_f64(struct gdfo_buf *b, double v); /* its bits */
+void gdfo_buf_block(struct gdfo_buf *b, const void *bytes,
+                    size_t n); /* u64 length, then the bytes */
 
 #endif

@@ -69,6 +69,7 @@ struct gdfo_score_res {
     float
         *anchor_lp; /* [n_prompts][n_examples][n_anchors], caller's storage; NULL when none asked */
     struct gdfo_usage usage;
+    uint32_t n_truncated; /* examples whose text was cut to fit the teacher's context */
 };
 
 enum gdfo_soft { GDFO_SOFT_NONE, GDFO_SOFT_WHOLE, GDFO_SOFT_SPLICED };

@@ -1,18 +1,18 @@
 #include "server/tune/artefact.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/span.h"
 #include "server/tune/head.h"
 
-#define MAGIC           0x54524147u /* "GART" */
-#define VERSION         1u
-#define ROWS_MAX        4096u
-#define WIDTH_MAX       65536u
-#define HEAD_BYTES_MAX  ((size_t)64 << 20)
+#include <math.h>
+#include <string.h>
+
+#define MAGIC          0x54524147u /* "GART" */
+#define VERSION        1u
+#define ROWS_MAX       4096u
+#define WIDTH_MAX      65536u
+#define HEAD_BYTES_MAX ((size_t)64 << 20)
 
 struct gdfo_artefact *gdfo_artefact_create(void)
 {
@@ -73,7 +73,8 @@ void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
     }
 }
 
-static enum gdfo_status load_head(struct gdfo_head **out, struct gdfo_span *s, struct gdfo_error *err)
+static enum gdfo_status load_head(struct gdfo_head **out, struct gdfo_span *s,
+                                  struct gdfo_error *err)
 {
     size_t n = 0;
     const void *bytes = gdfo_span_block(s, &n);
@@ -95,12 +96,14 @@ static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s)
     a->loss_train = gdfo_span_f64(s);
     a->loss_dev = gdfo_span_f64(s);
     a->metric_dev = gdfo_span_f64(s);
-    return gdfo_span_ok(s) && magic == MAGIC && version == VERSION && a->n_prompt_tokens <= ROWS_MAX &&
-           a->d_model <= WIDTH_MAX && a->n_anchors <= GDFO_ANCHORS_MAX &&
+    return gdfo_span_ok(s) && magic == MAGIC && version == VERSION &&
+           a->n_prompt_tokens <= ROWS_MAX && a->d_model <= WIDTH_MAX &&
+           a->n_anchors <= GDFO_ANCHORS_MAX &&
            (a->position == GDFO_POSITION_PREFIX || a->position == GDFO_POSITION_SUFFIX);
 }
 
-static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s, struct gdfo_error *err)
+static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
+                                   struct gdfo_error *err)
 {
     size_t n_floats = (size_t)a->n_prompt_tokens * a->d_model;
     enum gdfo_status status;
@@ -116,7 +119,8 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
         status = load_head(&a->baseline, s, err);
     }
     if (status == GDFO_STATUS_OK && (gdfo_span_u32(s), !gdfo_span_done(s))) {
-        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: the bytes do not end where they should");
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                                "tuned prompt: the bytes do not end where they should");
     }
     return status;
 }
@@ -133,14 +137,16 @@ enum gdfo_status gdfo_artefact_load(struct gdfo_artefact **out, const void *byte
     }
     tail = gdfo_span_make((const char *)bytes + n - 4, 4);
     if (gdfo_span_u32(&tail) != gdfo_crc32c(0, bytes, n - 4)) {
-        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: the checksum of %zu bytes is wrong", n);
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                              "tuned prompt: the checksum of %zu bytes is wrong", n);
     }
     a = gdfo_artefact_create();
     if (!a) {
         return gdfo_error_no_memory(err, "tuned prompt");
     }
     if (!load_numbers(a, &s)) {
-        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: not one, or of another version");
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                                "tuned prompt: not one, or of another version");
     } else {
         status = load_parts(a, &s, err);
     }

@@ -1,31 +1,31 @@
 #ifndef GDFO_SERVER_TUNE_ENV_H
 #define GDFO_SERVER_TUNE_ENV_H
 
+#include "server/teacher/teacher.h"
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/teacher/teacher.h"
-
 /*
- * Everything a method works with, built by the job layer and lent for the method's whole life. Nothing in
- * it knows of files, SQL, clocks or threads: a method is a pure function of this, its options and the
- * teacher's answers.
+ * Everything a method works with, built by the job layer and lent for the method's whole life.
+ * Nothing in it knows of files, SQL, clocks or threads: a method is a pure function of this, its
+ * options and the teacher's answers.
  */
 struct gdfo_stack;
 struct gdfo_task;
 struct gdfo_model;
 struct gdfo_pool;
 
-struct gdfo_tune_set { /* rendered examples */
+struct gdfo_tune_set {              /* rendered examples */
     const struct gdfo_text *bodies; /* [n] */
     const uint32_t *gold;           /* [n] */
     uint32_t n;
 };
 
 struct gdfo_tune_budget { /* 0 = no cap */
-    int64_t evals;   /* train evals: one prompt on the train set, the papers' "API call" */
-    int64_t queries; /* train and dev queries together */
+    int64_t evals;        /* train evals: one prompt on the train set, the papers' "API call" */
+    int64_t queries;      /* train and dev queries together */
     int64_t tokens_in;
 };
 
@@ -36,18 +36,19 @@ struct gdfo_tune_env {
     const struct gdfo_label_ids *forms; /* [n_forms]: the teacher's tokens of every label word */
     uint32_t n_forms;
     struct gdfo_text cue;
-    enum gdfo_position position; /* resolved, never AUTO */
+    enum gdfo_position position;     /* resolved, never AUTO */
     struct gdfo_tune_set train, dev; /* dev.n may be 0: then train's held-out loss selects */
     struct gdfo_tune_budget budget;
-    const struct gdfo_model *teacher_model; /* embedding rows and tokenizer; embedded teachers only */
+    const struct gdfo_model
+        *teacher_model; /* embedding rows and tokenizer; embedded teachers only */
     const struct gdfo_model *student_model; /* NULL: no student */
     int is_same_model;                      /* the student is made from the teacher's own file */
     struct gdfo_pool *pool;
-    int64_t dev_every_evals;    /* dev check after so many train evals; 0 = the method's choice */
-    int select_by_metric;       /* 1: the dev metric as published; 0: the dev loss */
-    int64_t stop_patience;      /* early stop after so many dev checks without gain; 0 = off */
+    int64_t dev_every_evals; /* dev check after so many train evals; 0 = the method's choice */
+    int select_by_metric;    /* 1: the dev metric as published; 0: the dev loss */
+    int64_t stop_patience;   /* early stop after so many dev checks without gain; 0 = off */
     double stop_min_delta;
-    const atomic_int *cancel;   /* checked between batches */
+    const atomic_int *cancel; /* checked between batches */
 };
 
 #endif

@@ -1,0 +1,501 @@
+/*
+ * DESIGN. The teacher in our own process (teachers.md 3.1). One call is cut into blocks of examples
+ * whose text KV fits the ceiling; inside a block everything is one packed pass: node by node of the
+ * label trie, candidate by candidate, example by example. suffix: each text's KV is computed once
+ * and shared by all candidates. prefix: each candidate's rows are computed once and shared by all
+ * examples.
+ */
+#include "common/mem.h"
+#include "server/model/forward.h"
+#include "server/model/model.h"
+#include "server/model/tokenizer/tokenizer.h"
+#include "server/num/gemm.h"
+#include "server/teacher/adapter/embedded/text_cache.h"
+#include "server/teacher/teacher.h"
+#include "server/teacher/trie.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KV_MAX_BYTES_DEFAULT ((size_t)512 << 20)
+#define CONTEXT_MAX          4096u
+#define RUNS_MAX             8192u /* of one pass: bounds hidden states to 8192 x d */
+
+struct embedded {
+    const struct gdfo_model *model;
+    struct gdfo_forward *forward;
+    struct gdfo_text_cache *texts;
+    char identity[512];
+    uint32_t context;
+    /* scratch, grown to the largest call and kept */
+    size_t *indices;
+    struct gdfo_run *runs;
+    struct gdfo_piece *pieces;
+    float *hidden, *lp;
+    struct gdfo_kv **row_kv;
+    size_t indices_cap, runs_cap, pieces_cap, hidden_cap, lp_cap, row_kv_cap, n_row_kv;
+    struct gdfo_ids cue;
+};
+
+/* What one call needs over and over. */
+struct call {
+    struct embedded *t;
+    const struct gdfo_score_req *req;
+    struct gdfo_score_res *res;
+    struct gdfo_trie trie;
+    int32_t *cue_paths[GDFO_TRIE_NODES_MAX]; /* cue and path of each node, owned */
+    size_t n_text_max; /* tokens of a text that fit beside prompt, cue and the longest path */
+};
+
+static void embedded_close(void *self)
+{
+    struct embedded *t = self;
+    if (!t) {
+        return;
+    }
+    for (size_t i = 0; i < t->n_row_kv; i++) {
+        gdfo_kv_destroy(t->row_kv[i]);
+    }
+    gdfo_mem_free(t->row_kv);
+    gdfo_ids_deinit(&t->cue);
+    gdfo_mem_free(t->indices);
+    gdfo_mem_free(t->runs);
+    gdfo_mem_free(t->pieces);
+    gdfo_mem_free(t->hidden);
+    gdfo_mem_free(t->lp);
+    gdfo_text_cache_destroy(t->texts);
+    gdfo_forward_destroy(t->forward);
+    gdfo_mem_free(t);
+}
+
+static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env *env,
+                                      struct gdfo_error *err)
+{
+    struct gdfo_forward_options options = {.context_max = CONTEXT_MAX};
+    struct embedded *t;
+    enum gdfo_status status;
+    if (!env->model || !gdfo_model_tokenizer(env->model)) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_UNSUPPORTED,
+            "an embedded teacher needs a model file with a tokenizer: GGUF, not safetensors");
+    }
+    t = gdfo_mem_array(1, sizeof *t);
+    if (!t) {
+        return gdfo_error_no_memory(err, "embedded teacher");
+    }
+    t->model = env->model;
+    t->context = gdfo_model_config(env->model)->context_max;
+    t->context = t->context < CONTEXT_MAX ? t->context : CONTEXT_MAX;
+    options.context_max = t->context;
+    (void)snprintf(t->identity, sizeof t->identity,
+                   "embedded;model=%s;engine=" GDFO_VERSION ";gemm=%s;grid=f32",
+                   env->model_sha256 ? env->model_sha256 : "", gdfo_gemm_name());
+    status = gdfo_forward_create(&t->forward, env->model, env->pool, &options, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_text_cache_create(
+            &t->texts, env->model, env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT,
+            err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        embedded_close(t);
+        return status;
+    }
+    *self = t;
+    return GDFO_STATUS_OK;
+}
+
+static void embedded_probe(const void *self, struct gdfo_teacher_caps *caps)
+{
+    const struct embedded *t = self;
+    memset(caps, 0, sizeof *caps);
+    caps->soft = GDFO_SOFT_SPLICED;
+    caps->d_model = gdfo_model_config(t->model)->d_model;
+    caps->max_positions = t->context;
+    caps->max_anchors = GDFO_ANCHORS_MAX;
+    caps->is_in_process = 1;
+    caps->reuses_text = 1;
+    memcpy(caps->identity, t->identity, sizeof caps->identity);
+}
+
+static enum gdfo_status embedded_tokenize(const void *self, struct gdfo_text text,
+                                          struct gdfo_label_ids *out, struct gdfo_error *err)
+{
+    const struct embedded *t = self;
+    struct gdfo_ids ids = {0};
+    enum gdfo_status status =
+        gdfo_tokenizer_encode(gdfo_model_tokenizer(t->model), text.s, text.n, &ids, err);
+    if (status == GDFO_STATUS_OK && ids.n > GDFO_LABEL_IDS_MAX) {
+        status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu tokens: at most %d", ids.n,
+                                GDFO_LABEL_IDS_MAX);
+    }
+    if (status == GDFO_STATUS_OK) {
+        memcpy(out->ids, ids.data, ids.n * sizeof out->ids[0]);
+        out->n_ids = (uint32_t)ids.n;
+    }
+    gdfo_ids_deinit(&ids);
+    return status;
+}
+
+/* ---- one call ----------------------------------------------------------------------------------
+ */
+
+static int grow(void *array, size_t *cap, size_t want, size_t size)
+{
+    void *p;
+    int ok;
+    memcpy(&p, array, sizeof p);
+    ok = gdfo_mem_grow(&p, cap, want, size);
+    memcpy(array, &p, sizeof p);
+    return ok;
+}
+
+static void call_deinit(struct call *c)
+{
+    for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
+        gdfo_mem_free(c->cue_paths[i]);
+    }
+    gdfo_trie_deinit(&c->trie);
+}
+
+static enum gdfo_status join_cue_and_paths(struct call *c, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
+        const struct gdfo_trie_node *node = &c->trie.nodes[i];
+        int32_t *joined = gdfo_mem_array(t->cue.n + node->n_path, sizeof *joined);
+        if (!joined) {
+            return gdfo_error_no_memory(err, "cue");
+        }
+        if (t->cue.n > 0) {
+            memcpy(joined, t->cue.data, t->cue.n * sizeof *joined);
+        }
+        memcpy(joined + t->cue.n, node->path, node->n_path * sizeof *joined);
+        c->cue_paths[i] = joined;
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status call_init(struct call *c, struct embedded *t,
+                                  const struct gdfo_score_req *req, struct gdfo_error *err)
+{
+    uint32_t longest = 0;
+    size_t beside;
+    enum gdfo_status status;
+    memset(c, 0, sizeof *c);
+    c->t = t;
+    c->req = req;
+    status = gdfo_trie_init(&c->trie, req->forms, req->n_forms, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    t->cue.n = 0;
+    status =
+        gdfo_tokenizer_encode(gdfo_model_tokenizer(t->model), req->cue.s, req->cue.n, &t->cue, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
+        longest = c->trie.nodes[i].n_path > longest ? c->trie.nodes[i].n_path : longest;
+    }
+    beside = req->n_prompt_tokens + t->cue.n + longest;
+    if (t->cue.n == 0 && req->n_prompt_tokens == 0) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "an empty cue leaves no position to score at");
+    }
+    if (beside >= t->context) {
+        return gdfo_error_set(err, GDFO_STATUS_LIMIT, "prompt and cue take %zu of %u positions",
+                              beside, t->context);
+    }
+    c->n_text_max = t->context - beside;
+    return join_cue_and_paths(c, err);
+}
+
+static enum gdfo_status find_texts(struct call *c, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    if (!grow(&t->indices, &t->indices_cap, c->req->n_examples, sizeof *t->indices)) {
+        return gdfo_error_no_memory(err, "examples");
+    }
+    for (uint32_t b = 0; status == GDFO_STATUS_OK && b < c->req->n_examples; b++) {
+        status = gdfo_text_cache_find(t->texts, c->req->bodies[b], &t->indices[b], err);
+    }
+    return status;
+}
+
+static size_t text_tokens(const struct call *c, uint32_t b)
+{
+    size_t n = gdfo_text_cache_at(c->t->texts, c->t->indices[b])->n_ids;
+    return n < c->n_text_max ? n : c->n_text_max;
+}
+
+/* Usage by contract, not by what the cache happened to hold, so that a replayed call counts the
+ * same. */
+static struct gdfo_usage usage_of(const struct call *c)
+{
+    const struct gdfo_score_req *req = c->req;
+    int64_t n_text = 0;
+    int64_t n_paths = 0;
+    int64_t n_nodes = c->trie.n_nodes;
+    struct gdfo_usage u;
+    for (uint32_t b = 0; b < req->n_examples; b++) {
+        n_text += (int64_t)text_tokens(c, b);
+    }
+    for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
+        n_paths += c->trie.nodes[i].n_path;
+    }
+    u.tokens_in =
+        req->n_prompts * (n_nodes * (n_text + (int64_t)req->n_examples *
+                                                  (int64_t)(req->n_prompt_tokens + c->t->cue.n)) +
+                          (int64_t)req->n_examples * n_paths);
+    u.tokens_cached =
+        req->position == GDFO_POSITION_SUFFIX || req->n_prompt_tokens == 0
+            ? (req->n_prompts * n_nodes - 1) * n_text
+            : (int64_t)req->n_prompts * req->n_prompt_tokens * (n_nodes * req->n_examples - 1);
+    u.tokens_out = (int64_t)req->n_prompts * req->n_examples * n_nodes;
+    return u;
+}
+
+static enum gdfo_status embedded_measure(void *self, const struct gdfo_score_req *req,
+                                         struct gdfo_usage *worst, struct gdfo_error *err)
+{
+    struct call c;
+    enum gdfo_status status = call_init(&c, self, req, err);
+    if (status == GDFO_STATUS_OK) {
+        status = find_texts(&c, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        *worst = usage_of(&c);
+    }
+    call_deinit(&c);
+    return status;
+}
+
+static int is_prefix(const struct gdfo_score_req *req)
+{
+    return req->position == GDFO_POSITION_PREFIX && req->n_prompt_tokens > 0;
+}
+
+/* prefix: the KV of every candidate's rows, kept for the call. */
+static enum gdfo_status fill_row_kv(struct call *c, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    const struct gdfo_score_req *req = c->req;
+    size_t stride = (size_t)req->n_prompt_tokens * req->d_model;
+    for (size_t i = 0; i < t->n_row_kv; i++) {
+        gdfo_kv_destroy(t->row_kv[i]);
+    }
+    t->n_row_kv = 0;
+    if (!grow(&t->row_kv, &t->row_kv_cap, req->n_prompts, sizeof *t->row_kv) ||
+        !grow(&t->runs, &t->runs_cap, req->n_prompts, sizeof *t->runs) ||
+        !grow(&t->pieces, &t->pieces_cap, req->n_prompts, sizeof *t->pieces)) {
+        return gdfo_error_no_memory(err, "prompt rows");
+    }
+    for (uint32_t p = 0; p < req->n_prompts; p++) {
+        enum gdfo_status status =
+            gdfo_kv_create(&t->row_kv[p], t->model, req->n_prompt_tokens, err);
+        if (status != GDFO_STATUS_OK) {
+            return status;
+        }
+        t->n_row_kv = p + 1;
+        t->pieces[p] =
+            (struct gdfo_piece){.rows = req->rows + p * stride, .n = req->n_prompt_tokens};
+        t->runs[p] =
+            (struct gdfo_run){.pieces = &t->pieces[p], .n_pieces = 1, .keep = t->row_kv[p]};
+    }
+    return gdfo_forward_run(t->forward, t->runs, req->n_prompts, NULL, err);
+}
+
+/* One cell's run: pieces[0..1] are caller's. */
+static struct gdfo_run cell_run(const struct call *c, uint32_t node, uint32_t prompt,
+                                uint32_t example, struct gdfo_piece *pieces)
+{
+    const struct gdfo_score_req *req = c->req;
+    const struct gdfo_text_entry *text = gdfo_text_cache_at(c->t->texts, c->t->indices[example]);
+    struct gdfo_piece tail = {.ids = c->cue_paths[node],
+                              .n = c->t->cue.n + c->trie.nodes[node].n_path};
+    struct gdfo_run run = {.pieces = pieces, .scored = GDFO_SCORED_LAST};
+    size_t n = 0;
+    if (is_prefix(req)) {
+        run.past = c->t->row_kv[prompt];
+        pieces[n] = (struct gdfo_piece){.ids = text->ids, .n = text_tokens(c, example)};
+        n += pieces[n].n > 0;
+    } else {
+        run.past = text->kv;
+        if (req->n_prompt_tokens > 0) {
+            size_t stride = (size_t)req->n_prompt_tokens * req->d_model;
+            pieces[n++] =
+                (struct gdfo_piece){.rows = req->rows + prompt * stride, .n = req->n_prompt_tokens};
+        }
+    }
+    if (tail.n > 0) {
+        pieces[n++] = tail;
+    }
+    run.n_pieces = n;
+    return run;
+}
+
+static size_t max_asked(const struct call *c)
+{
+    size_t most = c->trie.nodes[0].n_asked + c->req->n_anchors;
+    for (uint32_t i = 1; i < c->trie.n_nodes; i++) {
+        most = c->trie.nodes[i].n_asked > most ? c->trie.nodes[i].n_asked : most;
+    }
+    return most;
+}
+
+/* Log-probabilities of one node for all cells of the block: lp [n_cells][asked (+ anchors at the
+ * root)]. */
+static enum gdfo_status score_node(struct call *c, uint32_t node, size_t n_cells, float *lp,
+                                   struct gdfo_error *err)
+{
+    const struct gdfo_trie_node *at = &c->trie.nodes[node];
+    uint32_t n_anchors = node == 0 ? c->req->n_anchors : 0;
+    size_t n_ids = at->n_asked + n_anchors;
+    int32_t *ids = gdfo_mem_array(n_ids, sizeof *ids);
+    struct gdfo_logprobs q = {.hidden = c->t->hidden +
+                                        node * n_cells * gdfo_model_config(c->t->model)->d_model,
+                              .n = n_cells,
+                              .ids = ids,
+                              .n_ids = n_ids,
+                              .lp = lp};
+    enum gdfo_status status;
+    if (!ids) {
+        return gdfo_error_no_memory(err, "label ids");
+    }
+    memcpy(ids, at->asked, at->n_asked * sizeof *ids);
+    if (n_anchors > 0) {
+        memcpy(ids + at->n_asked, c->req->anchor_ids, n_anchors * sizeof *ids);
+    }
+    status = gdfo_model_logprobs(c->t->forward, &q, err);
+    gdfo_mem_free(ids);
+    return status;
+}
+
+/* Spreads the nodes' answers of one block over the caller's arrays. */
+static void store_block(const struct call *c, uint32_t first, uint32_t n_block,
+                        const size_t *node_at)
+{
+    const struct gdfo_score_req *req = c->req;
+    size_t n_cells = (size_t)req->n_prompts * n_block;
+    for (size_t cell = 0; cell < n_cells; cell++) {
+        size_t out = (cell / n_block) * req->n_examples + first + cell % n_block;
+        const float *lp_at[GDFO_TRIE_NODES_MAX];
+        for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
+            size_t width = c->trie.nodes[i].n_asked + (i == 0 ? req->n_anchors : 0);
+            lp_at[i] = c->t->lp + node_at[i] + cell * width;
+        }
+        for (uint32_t f = 0; f < req->n_forms; f++) {
+            c->res->lp[out * req->n_forms + f] = gdfo_trie_form_lp(&c->trie, &req->forms[f], lp_at);
+        }
+        if (req->n_anchors > 0) {
+            memcpy(c->res->anchor_lp + out * req->n_anchors, lp_at[0] + c->trie.nodes[0].n_asked,
+                   req->n_anchors * sizeof *c->res->anchor_lp);
+        }
+    }
+}
+
+static enum gdfo_status reserve_block(struct call *c, size_t n_cells, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    size_t n_runs = n_cells * c->trie.n_nodes;
+    if (!grow(&t->runs, &t->runs_cap, n_runs, sizeof *t->runs) ||
+        !grow(&t->pieces, &t->pieces_cap, 2 * n_runs, sizeof *t->pieces) ||
+        !grow(&t->hidden, &t->hidden_cap, n_runs * gdfo_model_config(t->model)->d_model,
+              sizeof *t->hidden) ||
+        !grow(&t->lp, &t->lp_cap, n_runs * max_asked(c), sizeof *t->lp)) {
+        return gdfo_error_no_memory(err, "a block of examples");
+    }
+    return GDFO_STATUS_OK;
+}
+
+/* Examples first..first+n_block-1, all prompts, all nodes: one packed pass. */
+static enum gdfo_status run_block(struct call *c, uint32_t first, uint32_t n_block,
+                                  struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    size_t n_cells = (size_t)c->req->n_prompts * n_block;
+    size_t node_at[GDFO_TRIE_NODES_MAX];
+    size_t at = 0;
+    size_t n = 0;
+    enum gdfo_status status = reserve_block(c, n_cells, err);
+    if (status == GDFO_STATUS_OK && !is_prefix(c->req)) {
+        status = gdfo_text_cache_fill(t->texts, t->forward, t->indices + first, n_block,
+                                      c->n_text_max, err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    for (uint32_t node = 0; node < c->trie.n_nodes; node++) {
+        for (size_t cell = 0; cell < n_cells; cell++, n++) {
+            t->runs[n] = cell_run(c, node, (uint32_t)(cell / n_block),
+                                  first + (uint32_t)(cell % n_block), t->pieces + 2 * n);
+        }
+    }
+    status = gdfo_forward_run(t->forward, t->runs, n, t->hidden, err);
+    for (uint32_t node = 0; status == GDFO_STATUS_OK && node < c->trie.n_nodes; node++) {
+        node_at[node] = at;
+        status = score_node(c, node, n_cells, t->lp + at, err);
+        at += n_cells * (c->trie.nodes[node].n_asked + (node == 0 ? c->req->n_anchors : 0));
+    }
+    if (status == GDFO_STATUS_OK) {
+        store_block(c, first, n_block, node_at);
+    }
+    return status;
+}
+
+static uint32_t block_size(const struct call *c, uint32_t first)
+{
+    const struct gdfo_score_req *req = c->req;
+    size_t by_runs = RUNS_MAX / ((size_t)req->n_prompts * c->trie.n_nodes);
+    size_t n = req->n_examples - first;
+    if (!is_prefix(req)) {
+        n = gdfo_text_cache_fitting(c->t->texts, c->t->indices + first, n, c->n_text_max);
+    }
+    n = n < by_runs ? n : by_runs;
+    return n < 1 ? 1 : (uint32_t)n;
+}
+
+static enum gdfo_status run_call(struct call *c, struct gdfo_error *err)
+{
+    enum gdfo_status status = find_texts(c, err);
+    uint32_t first = 0;
+    if (status == GDFO_STATUS_OK && is_prefix(c->req)) {
+        status = fill_row_kv(c, err);
+    }
+    while (status == GDFO_STATUS_OK && first < c->req->n_examples) {
+        uint32_t n = block_size(c, first);
+        status = run_block(c, first, n, err);
+        first += n;
+    }
+    c->res->n_truncated = 0;
+    for (uint32_t b = 0; status == GDFO_STATUS_OK && b < c->req->n_examples; b++) {
+        size_t n_ids = gdfo_text_cache_at(c->t->texts, c->t->indices[b])->n_ids;
+        c->res->n_truncated += n_ids > c->n_text_max;
+    }
+    c->res->usage = usage_of(c);
+    return status;
+}
+
+static enum gdfo_status embedded_run(void *self, const struct gdfo_score_req *req,
+                                     struct gdfo_score_res *res, struct gdfo_error *err)
+{
+    struct call c;
+    enum gdfo_status status = call_init(&c, self, req, err);
+    c.res = res;
+    if (status == GDFO_STATUS_OK) {
+        status = run_call(&c, err);
+    }
+    call_deinit(&c);
+    return status;
+}
+
+const struct gdfo_teacher_ops gdfo_teacher_embedded_ops = {
+    .name = "embedded",
+    .open = embedded_open,
+    .close = embedded_close,
+    .probe = embedded_probe,
+    .tokenize = embedded_tokenize,
+    .measure = embedded_measure,
+    .run = embedded_run,
+};
