@@ -1,0 +1,160 @@
+#include "server/tune/evaluate.h"
+
+#include "common/mem.h"
+#include "common/rng.h"
+#include "server/model/model.h"
+#include "server/model/tokenizer/tokenizer.h"
+#include "server/task/task.h"
+
+#include <string.h>
+
+#define ANSWER_FLOATS_MAX ((size_t)16 << 20) /* of one call: bounds memory and the ledger's blobs  \
+                                              */
+
+struct gdfo_evaluator {
+    const struct gdfo_tune_env *env;
+    int32_t *anchor_ids;
+    uint32_t n_anchors;
+    float *form_lp, *lp, *anchors;
+    size_t form_cap, lp_cap, anchors_cap;
+};
+
+static int is_taken(const int32_t *ids, uint32_t n, int32_t id)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (ids[i] == id) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static enum gdfo_status draw_anchors(struct gdfo_evaluator *e, uint32_t n, struct gdfo_error *err)
+{
+    const struct gdfo_tokenizer *t = gdfo_model_tokenizer(e->env->teacher_model);
+    uint32_t vocab = gdfo_model_config(e->env->teacher_model)->vocab;
+    struct gdfo_rng rng = gdfo_rng_stream(e->env->seed, "anchors");
+    n = n < vocab / 2 ? n : vocab / 2;
+    e->anchor_ids = gdfo_mem_array(n, sizeof *e->anchor_ids);
+    if (!e->anchor_ids) {
+        return gdfo_error_no_memory(err, "anchor tokens");
+    }
+    for (uint32_t tries = 0; e->n_anchors < n && tries < 64 * (n + 1); tries++) {
+        int32_t id = (int32_t)gdfo_rng_below(&rng, vocab);
+        if (!gdfo_tokenizer_is_control(t, id) && !is_taken(e->anchor_ids, e->n_anchors, id)) {
+            e->anchor_ids[e->n_anchors++] = id;
+        }
+    }
+    return GDFO_STATUS_OK;
+}
+
+enum gdfo_status gdfo_evaluator_create(struct gdfo_evaluator **out, const struct gdfo_tune_env *env,
+                                       uint32_t n_anchors, struct gdfo_error *err)
+{
+    struct gdfo_evaluator *e = gdfo_mem_array(1, sizeof *e);
+    enum gdfo_status status = GDFO_STATUS_OK;
+    if (!e) {
+        return gdfo_error_no_memory(err, "evaluator");
+    }
+    e->env = env;
+    if (n_anchors > 0 && env->teacher_model) {
+        status = draw_anchors(e, n_anchors, err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        gdfo_evaluator_destroy(e);
+        return status;
+    }
+    *out = e;
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_evaluator_destroy(struct gdfo_evaluator *e)
+{
+    if (e) {
+        gdfo_mem_free(e->anchor_ids);
+        gdfo_mem_free(e->form_lp);
+        gdfo_mem_free(e->lp);
+        gdfo_mem_free(e->anchors);
+        gdfo_mem_free(e);
+    }
+}
+
+const int32_t *gdfo_evaluator_anchors(const struct gdfo_evaluator *e, uint32_t *n)
+{
+    *n = e->n_anchors;
+    return e->anchor_ids;
+}
+
+static int grow(float **array, size_t *cap, size_t want)
+{
+    void *p = *array;
+    int ok = gdfo_mem_grow(&p, cap, want, sizeof(float));
+    *array = p;
+    return ok;
+}
+
+static enum gdfo_status reserve(struct gdfo_evaluator *e, size_t n_cells, struct gdfo_error *err)
+{
+    size_t n_labels = gdfo_task_n_labels(e->env->task);
+    if (!grow(&e->form_lp, &e->form_cap, n_cells * e->env->n_forms) ||
+        !grow(&e->lp, &e->lp_cap, n_cells * n_labels) ||
+        !grow(&e->anchors, &e->anchors_cap, n_cells * e->n_anchors + 1)) {
+        return gdfo_error_no_memory(err, "answers");
+    }
+    return GDFO_STATUS_OK;
+}
+
+/* One call: prompts first..first+n-1 on the whole set. */
+static enum gdfo_status evaluate_chunk(struct gdfo_evaluator *e, const struct gdfo_prompts *prompts,
+                                       uint32_t first, uint32_t n, enum gdfo_purpose purpose,
+                                       struct gdfo_score_res *res, struct gdfo_error *err)
+{
+    const struct gdfo_tune_env *env = e->env;
+    const struct gdfo_tune_set *set = purpose == GDFO_PURPOSE_TRAIN ? &env->train : &env->dev;
+    uint32_t d = gdfo_teacher_caps(gdfo_stack_teacher(env->stack))->d_model;
+    struct gdfo_score_req req = {.n_prompts = n,
+                                 .n_prompt_tokens = prompts->n_prompt_tokens,
+                                 .d_model = d,
+                                 .position = env->position,
+                                 .bodies = set->bodies,
+                                 .n_examples = set->n,
+                                 .cue = env->cue,
+                                 .forms = env->forms,
+                                 .n_forms = env->n_forms,
+                                 .anchor_ids = e->anchor_ids,
+                                 .n_anchors = e->n_anchors};
+    if (prompts->n_prompt_tokens > 0) {
+        req.rows = prompts->rows + (size_t)first * prompts->n_prompt_tokens * d;
+    }
+    if (env->cancel && atomic_load_explicit(env->cancel, memory_order_acquire)) {
+        return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped before the next call");
+    }
+    res->lp = e->form_lp + (size_t)first * set->n * env->n_forms;
+    res->anchor_lp = e->anchors + (size_t)first * set->n * e->n_anchors;
+    return gdfo_stack_score(env->stack, &req, purpose, res, err);
+}
+
+enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e, const struct gdfo_prompts *prompts,
+                               enum gdfo_purpose purpose, struct gdfo_evaluation *out,
+                               struct gdfo_error *err)
+{
+    const struct gdfo_tune_env *env = e->env;
+    size_t n_examples = purpose == GDFO_PURPOSE_TRAIN ? env->train.n : env->dev.n;
+    size_t per_prompt = n_examples * (env->n_forms + e->n_anchors);
+    size_t most = ANSWER_FLOATS_MAX / (per_prompt ? per_prompt : 1);
+    uint32_t chunk = most < 1 ? 1 : most > prompts->n ? prompts->n : (uint32_t)most;
+    enum gdfo_status status = reserve(e, prompts->n * n_examples, err);
+    out->n_truncated = 0;
+    for (uint32_t first = 0; status == GDFO_STATUS_OK && first < prompts->n; first += chunk) {
+        uint32_t n = prompts->n - first < chunk ? prompts->n - first : chunk;
+        struct gdfo_score_res res = {0};
+        status = evaluate_chunk(e, prompts, first, n, purpose, &res, err);
+        out->n_truncated = res.n_truncated;
+    }
+    if (status == GDFO_STATUS_OK) {
+        gdfo_task_combine(env->task, e->form_lp, prompts->n * n_examples, e->lp);
+        out->lp = e->lp;
+        out->anchors = e->n_anchors > 0 ? e->anchors : NULL;
+    }
+    return status;
+}

@@ -1,0 +1,39 @@
+#ifndef GDFO_SERVER_TUNE_EVALUATE_H
+#define GDFO_SERVER_TUNE_EVALUATE_H
+
+#include "server/teacher/stack.h"
+#include "server/tune/env.h"
+
+/*
+ * Prompts to answers: builds requests for the metered teacher and turns its answers, one
+ * log-probability per label word, into one per label. Also owns the anchor tokens that ride along
+ * in every query. Owner thread only.
+ */
+struct gdfo_evaluator;
+
+struct gdfo_prompts {
+    const float *rows; /* [n][n_prompt_tokens][d_model]; NULL when n_prompt_tokens is 0 */
+    uint32_t n, n_prompt_tokens;
+};
+
+struct gdfo_evaluation {  /* borrowed until the next evaluate */
+    const float *lp;      /* [n prompts][n examples][n_labels] */
+    const float *anchors; /* [n prompts][n examples][n_anchors], NULL when there are none */
+    uint32_t n_truncated; /* examples whose text was cut */
+};
+
+/* n_anchors ids are drawn from the stream "anchors": distinct, no control tokens. env is borrowed
+ * until destroy. */
+GDFO_MUST_USE enum gdfo_status gdfo_evaluator_create(struct gdfo_evaluator **out,
+                                                     const struct gdfo_tune_env *env,
+                                                     uint32_t n_anchors, struct gdfo_error *err);
+void gdfo_evaluator_destroy(struct gdfo_evaluator *e);
+const int32_t *gdfo_evaluator_anchors(const struct gdfo_evaluator *e, uint32_t *n);
+
+/* CANCELLED between calls when env->cancel is set. */
+GDFO_MUST_USE enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e,
+                                             const struct gdfo_prompts *prompts,
+                                             enum gdfo_purpose purpose, struct gdfo_evaluation *out,
+                                             struct gdfo_error *err);
+
+#endif

@@ -1,0 +1,14 @@
+#ifndef GDFO_SERVER_TUNE_PUPIL_BRIDGE_H
+#define GDFO_SERVER_TUNE_PUPIL_BRIDGE_H
+
+#include "server/model/model.h"
+#include "server/model/train/bridge.h"
+
+/* Fits the bridge between two models over the tokens that both spell alike, byte for byte.
+ * *n_shared: how many. INVALID when there are fewer than 64. *out: owned by caller. */
+GDFO_MUST_USE enum gdfo_status gdfo_pupil_bridge_fit(struct gdfo_bridge **out,
+                                                     const struct gdfo_model *teacher,
+                                                     const struct gdfo_model *student,
+                                                     size_t *n_shared, struct gdfo_error *err);
+
+#endif

@@ -1,0 +1,79 @@
+#ifndef GDFO_SERVER_TUNE_SEARCH_OPTS_H
+#define GDFO_SERVER_TUNE_SEARCH_OPTS_H
+
+#include "common/opt.h"
+
+#include <stdint.h>
+
+/*
+ * Every knob of the search core. random, bbt and gdfo are configurations of it: each method has its
+ * own table over this struct, with its own defaults (method.md 4.3: p = p0 + g + s A z).
+ */
+enum gdfo_search_optimiser { GDFO_SEARCH_CMA, GDFO_SEARCH_RANDOM };
+enum gdfo_search_init { GDFO_INIT_INSTRUCTION, GDFO_INIT_VOCAB, GDFO_INIT_ZEROS };
+enum gdfo_search_objective { GDFO_OBJECTIVE_LABELS, GDFO_OBJECTIVE_CALIBRATED };
+enum gdfo_search_head {
+    GDFO_SEARCH_HEAD_AUTO,
+    GDFO_SEARCH_HEAD_NONE,
+    GDFO_SEARCH_HEAD_BIAS,
+    GDFO_SEARCH_HEAD_ANCHORS
+};
+
+struct gdfo_search_opts {
+    int64_t n_prompt_tokens, intrinsic_dim, popsize;
+    int optimiser, projection, step_size, covariance, prompt_init, objective, head;
+    char instruction[GDFO_OPT_STR_BYTES]; /* "" = made from the labels */
+    double alpha;                         /* radius of the search: scale of A */
+    double step_size_init;
+    int64_t n_anchors;
+    /* gdfo */
+    int distill, gradient, search; /* ablation switches */
+    int64_t distill_evals;         /* evals of stage 1; 0 = two fifths of the budget */
+    int64_t distill_steps;         /* student steps per generation */
+    int64_t distill_batch;         /* (prompt, example) pairs per step */
+    double mix_kd, temperature, lr_student;
+    int64_t student_layers; /* 0 = all of another model; a fifth of the teacher's own */
+    int student_train;      /* adapter | full */
+    int64_t adapter_rank;
+    int allow_same_student;
+    int64_t prompt_steps; /* gradient steps of the prompt through the student */
+    double lr_prompt;
+    double alpha_final; /* radius of stage 3 */
+};
+
+#define GDFO_SEARCH_OPT(name, type, fallback, min, max, choices, help)                             \
+    {                                                                                              \
+#        name, GDFO_OPT_##type, offsetof(struct gdfo_search_opts, name), fallback, min, max,       \
+            choices, help                                                                          \
+    }
+
+/* Rows that all methods share; defaults where methods differ are arguments. */
+#define GDFO_SEARCH_OPTS_COMMON(optimiser_default, alpha_default, head_default)                    \
+    GDFO_SEARCH_OPT(n_prompt_tokens, INT, "10", 1, 200, NULL, "rows of the soft prompt"),          \
+        GDFO_SEARCH_OPT(intrinsic_dim, INT, "500", 1, 16384, NULL,                                 \
+                        "dimension of the search vector z"),                                       \
+        GDFO_SEARCH_OPT(popsize, INT, "20", 4, 256, NULL, "candidates per generation"),            \
+        GDFO_SEARCH_OPT(optimiser, ENUM, optimiser_default, 0, 0, "cma|random",                    \
+                        "how z is searched"),                                                      \
+        GDFO_SEARCH_OPT(                                                                           \
+            projection, ENUM, "normal", 0, 0, "normal|uniform|identity|vocab",                     \
+            "the fixed map from z to rows; identity needs intrinsic_dim = rows x width"),          \
+        GDFO_SEARCH_OPT(step_size, ENUM, "tpa", 0, 0, "csa|tpa", "step-size rule of CMA-ES"),      \
+        GDFO_SEARCH_OPT(covariance, ENUM, "full", 0, 0, "full|diagonal|none",                      \
+                        "covariance of CMA-ES"),                                                   \
+        GDFO_SEARCH_OPT(                                                                           \
+            alpha, NUM, alpha_default, 1e-6, 1e3, NULL,                                            \
+            "radius: with z normal, rows move by alpha times the embedding's deviation"),          \
+        GDFO_SEARCH_OPT(step_size_init, NUM, "1", 1e-6, 1e3, NULL, "first step size in z"),        \
+        GDFO_SEARCH_OPT(prompt_init, ENUM, "instruction", 0, 0, "instruction|vocab|zeros",         \
+                        "first rows: an instruction's words, random words, or zeros"),             \
+        GDFO_SEARCH_OPT(instruction, STR, "", 0, 0, NULL,                                          \
+                        "text of the first rows, under 64 bytes; empty = made from the labels"),   \
+        GDFO_SEARCH_OPT(                                                                           \
+            objective, ENUM, "labels", 0, 0, "labels|calibrated",                                  \
+            "what is searched: the loss of the label words, or that after a bias per class"),      \
+        GDFO_SEARCH_OPT(head, ENUM, head_default, 0, 0, "auto|none|bias|anchors",                  \
+                        "classifier on top of the answers; auto = what cross-validation prefers"), \
+        GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL, "anchor tokens asked in every query")
+
+#endif
