@@ -8,8 +8,9 @@
 
 #include <string.h>
 
-#define ANSWER_FLOATS_MAX ((size_t)16 << 20) /* of one call: bounds memory and the ledger's blobs  \
-                                              */
+#define ANSWER_FLOATS_MAX                                                                          \
+    ((size_t)16 << 20) /* of one call: bounds memory and the ledger's blobs                        \
+                        */
 
 struct gdfo_evaluator {
     const struct gdfo_tune_env *env;

@@ -1,0 +1,540 @@
+#include "server/tune/search.h"
+
+#include "common/check.h"
+#include "common/mem.h"
+#include "server/model/model.h"
+#include "server/model/tokenizer/tokenizer.h"
+#include "server/task/task.h"
+#include "server/tune/head.h"
+#include "server/tune/search_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPTIM_VALUES_MAX 512 /* bytes of any optimiser's option struct */
+#define EVALS_DEFAULT    200
+#define CHECK_EVERY      40 /* train evals between dev checks: two generations of 20 */
+#define DISTIL_SHARE     0.4
+
+/* ---- set-up ------------------------------------------------------------------------------------
+ */
+
+enum gdfo_status gdfo_search_check(const void *options, struct gdfo_error *err)
+{
+    const struct gdfo_search_opts *o = options;
+    if (o->head == GDFO_SEARCH_HEAD_ANCHORS && o->n_anchors == 0) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "head anchors needs n_anchors of 1 or more");
+    }
+    if (o->intrinsic_dim > 2000 && o->covariance == 0 && o->optimiser == GDFO_SEARCH_CMA) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_INVALID,
+            "intrinsic_dim %lld with full covariance: want at most 2000, or covariance "
+            "diagonal or none",
+            (long long)o->intrinsic_dim);
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status set_option(const struct gdfo_optim_ops *ops, void *values, const char *name,
+                                   const char *text, struct gdfo_error *err)
+{
+    return gdfo_opt_set_text(ops->options, values, name, text, err);
+}
+
+static enum gdfo_status optim_values(const struct gdfo_search *s, const struct gdfo_optim_ops *ops,
+                                     void *values, struct gdfo_error *err)
+{
+    static const char *const step_sizes[] = {"csa", "tpa"};
+    static const char *const covariances[] = {"full", "diagonal", "none"};
+    const struct gdfo_search_opts *o = &s->opts;
+    char number[32];
+    enum gdfo_status status;
+    gdfo_opt_defaults(ops->options, values);
+    (void)snprintf(number, sizeof number, "%lld", (long long)o->popsize);
+    status = set_option(ops, values, "popsize", number, err);
+    if (status == GDFO_STATUS_OK) {
+        (void)snprintf(number, sizeof number, "%.17g", o->step_size_init);
+        status = set_option(ops, values, "step_size_init", number, err);
+    }
+    if (status == GDFO_STATUS_OK && o->optimiser == GDFO_SEARCH_CMA) {
+        status = set_option(ops, values, "step_size", step_sizes[o->step_size], err);
+        if (status == GDFO_STATUS_OK) {
+            status = set_option(ops, values, "covariance", covariances[o->covariance], err);
+        }
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,
+                                           struct gdfo_error *err)
+{
+    const char *name = s->opts.optimiser == GDFO_SEARCH_CMA ? "cma" : "random_search";
+    const struct gdfo_optim_ops *ops = gdfo_optim_find(name);
+    _Alignas(16) unsigned char values[OPTIM_VALUES_MAX] = {0};
+    struct gdfo_optim_spec spec = {
+        .name = name,
+        .values = values,
+        .dim = gdfo_projection_dim(s->projection),
+        .seed = seed,
+        .stop = {.tol_fun = -1, .stagnation_generations = -1, .flat_generations = -1}};
+    enum gdfo_status status;
+    GDFO_CHECK(ops && ops->values_bytes <= sizeof values);
+    status = optim_values(s, ops, values, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    gdfo_optim_destroy(s->optim);
+    s->optim = NULL;
+    return gdfo_optim_create(&s->optim, &spec, err);
+}
+
+/* The instruction whose words the first rows are: the user's, or one made from the labels. */
+static enum gdfo_status instruction_ids(const struct gdfo_search *s, struct gdfo_ids *ids,
+                                        struct gdfo_error *err)
+{
+    const struct gdfo_task *task = s->env.task;
+    struct gdfo_buf text;
+    enum gdfo_status status;
+    gdfo_buf_init(&text, 65536);
+    if (s->opts.instruction[0]) {
+        gdfo_buf_add(&text, s->opts.instruction);
+    } else {
+        gdfo_buf_add(&text, "Answer with one of:");
+        for (size_t i = 0; i < gdfo_task_n_labels(task); i++) {
+            gdfo_buf_addf(&text, "%s%s", i > 0 ? "," : "", gdfo_task_word(task, i, 0));
+        }
+        gdfo_buf_add(&text, ".");
+    }
+    status = gdfo_buf_ok(&text) ? gdfo_tokenizer_encode(gdfo_model_tokenizer(s->env.teacher_model),
+                                                        text.data, text.len, ids, err)
+                                : gdfo_error_no_memory(err, "instruction");
+    gdfo_buf_deinit(&text);
+    return status;
+}
+
+static enum gdfo_status first_rows(struct gdfo_search *s, struct gdfo_error *err)
+{
+    const struct gdfo_model *m = s->env.teacher_model;
+    struct gdfo_embedding e = {gdfo_model_embed(m), gdfo_model_config(m)->vocab,
+                               gdfo_model_config(m)->d_model};
+    size_t n_rows = (size_t)s->opts.n_prompt_tokens;
+    struct gdfo_ids ids = {0};
+    struct gdfo_prompt_words all = {NULL, 0};
+    enum gdfo_status status = GDFO_STATUS_OK;
+    if (s->opts.prompt_init == GDFO_INIT_ZEROS) {
+        gdfo_soft_prompt_zeros(s->start, n_rows, e.d_model);
+    } else if (s->opts.prompt_init == GDFO_INIT_VOCAB) {
+        status = gdfo_soft_prompt_from_vocab(s->start, n_rows, &e, &all, s->env.seed, err);
+    } else {
+        status = instruction_ids(s, &ids, err);
+        if (status == GDFO_STATUS_OK) {
+            status = gdfo_soft_prompt_from_ids(s->start, n_rows, &e, ids.data, ids.n, err);
+        }
+    }
+    gdfo_ids_deinit(&ids);
+    return status;
+}
+
+static enum gdfo_status make_projection(struct gdfo_search *s, struct gdfo_error *err)
+{
+    const struct gdfo_model *m = s->env.teacher_model;
+    struct gdfo_embedding e = {gdfo_model_embed(m), gdfo_model_config(m)->vocab,
+                               gdfo_model_config(m)->d_model};
+    struct gdfo_projection_spec spec = {.kind = (enum gdfo_projection_kind)s->opts.projection,
+                                        .n_prompt_tokens = (size_t)s->opts.n_prompt_tokens,
+                                        .d_model = e.d_model,
+                                        .dim = (size_t)s->opts.intrinsic_dim,
+                                        .alpha = s->opts.alpha,
+                                        .seed = s->env.seed,
+                                        .std_embedding = gdfo_model_embed_std(m),
+                                        .embedding = &e,
+                                        .reference = s->start};
+    return gdfo_projection_create(&s->projection, &spec, err);
+}
+
+static enum gdfo_status make_memory(struct gdfo_search *s, struct gdfo_error *err)
+{
+    size_t n_lp = (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task);
+    size_t popsize = (size_t)s->opts.popsize;
+    enum gdfo_status status;
+    s->n_floats =
+        (size_t)s->opts.n_prompt_tokens * gdfo_model_config(s->env.teacher_model)->d_model;
+    s->start = gdfo_mem_array(s->n_floats, sizeof *s->start);
+    s->centre = gdfo_mem_array(s->n_floats, sizeof *s->centre);
+    s->z = gdfo_mem_array(popsize * (size_t)s->opts.intrinsic_dim, sizeof *s->z);
+    s->losses = gdfo_mem_array(popsize, sizeof *s->losses);
+    s->prompts = gdfo_mem_array(popsize * s->n_floats, sizeof *s->prompts);
+    if (!s->start || !s->centre || !s->z || !s->losses || !s->prompts) {
+        return gdfo_error_no_memory(err, "search");
+    }
+    status = gdfo_incumbent_init(&s->best, s->n_floats, n_lp, (size_t)s->env.train.n * s->n_anchors,
+                                 err);
+    return status == GDFO_STATUS_OK
+               ? gdfo_incumbent_init(&s->plain, 0, n_lp, (size_t)s->env.train.n * s->n_anchors, err)
+               : status;
+}
+
+static int wants_pupil(const struct gdfo_search_opts *o)
+{
+    return o->distill || o->gradient;
+}
+
+static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
+{
+    int needs_anchors =
+        s->opts.head == GDFO_SEARCH_HEAD_AUTO || s->opts.head == GDFO_SEARCH_HEAD_ANCHORS;
+    enum gdfo_status status;
+    if (!s->env.teacher_model) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_UNSUPPORTED,
+            "the search needs the teacher's embedding matrix: an embedded teacher");
+    }
+    status = gdfo_evaluator_create(&s->evaluator, &s->env,
+                                   needs_anchors ? (uint32_t)s->opts.n_anchors : 0, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    (void)gdfo_evaluator_anchors(s->evaluator, &s->n_anchors);
+    status = make_memory(s, err);
+    if (status == GDFO_STATUS_OK) {
+        status = first_rows(s, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = make_projection(s, err);
+    }
+    if (status == GDFO_STATUS_OK && wants_pupil(&s->opts)) {
+        status = gdfo_pupil_create(&s->pupil, &s->env, &s->opts, s->pupil_note, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_search_new_optimiser(s, s->env.seed, err);
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env,
+                                    const void *options, struct gdfo_error *err)
+{
+    struct gdfo_search *s = gdfo_mem_array(1, sizeof *s);
+    enum gdfo_status status;
+    if (!s) {
+        return gdfo_error_no_memory(err, "search");
+    }
+    s->env = *env;
+    s->opts = *(const struct gdfo_search_opts *)options;
+    s->caps = env->budget;
+    if (s->caps.evals == 0 && s->caps.queries == 0 && s->caps.tokens_in == 0) {
+        s->caps.evals = EVALS_DEFAULT;
+    }
+    s->scale = 1.0;
+    status = build(s, err);
+    if (status != GDFO_STATUS_OK) {
+        gdfo_search_destroy(s);
+        return status;
+    }
+    memcpy(s->centre, s->start, s->n_floats * sizeof *s->centre);
+    *self = s;
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_search_destroy(void *self)
+{
+    struct gdfo_search *s = self;
+    if (!s) {
+        return;
+    }
+    gdfo_pupil_destroy(s->pupil);
+    gdfo_optim_destroy(s->optim);
+    gdfo_projection_destroy(s->projection);
+    gdfo_evaluator_destroy(s->evaluator);
+    gdfo_incumbent_deinit(&s->best);
+    gdfo_incumbent_deinit(&s->plain);
+    gdfo_artefact_destroy(s->result);
+    gdfo_head_destroy(s->baseline);
+    gdfo_mem_free(s->start);
+    gdfo_mem_free(s->centre);
+    gdfo_mem_free(s->z);
+    gdfo_mem_free(s->losses);
+    gdfo_mem_free(s->prompts);
+    gdfo_mem_free(s);
+}
+
+const struct gdfo_artefact *gdfo_search_result(const void *self)
+{
+    return ((const struct gdfo_search *)self)->result;
+}
+
+/* ---- calls -------------------------------------------------------------------------------------
+ */
+
+/* How many more train evals every cap allows, one dev check kept in reserve. */
+static int64_t evals_left(const struct gdfo_search *s)
+{
+    const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
+    int64_t left = INT64_MAX;
+    if (s->caps.evals > 0) {
+        left = s->caps.evals - m->evals;
+    }
+    if (s->caps.queries > 0) {
+        int64_t queries = s->caps.queries - m->queries - m->dev_queries - 2 * (int64_t)s->env.dev.n;
+        int64_t by_queries = queries / (int64_t)s->env.train.n;
+        left = by_queries < left ? by_queries : left;
+    }
+    if (s->caps.tokens_in > 0 && m->evals > 0) {
+        int64_t per_eval = m->tokens_in / (m->evals + m->dev_evals) + 1;
+        int64_t by_tokens = (s->caps.tokens_in - m->tokens_in) / per_eval - 2;
+        left = by_tokens < left ? by_tokens : left;
+    }
+    return left < 0 ? 0 : left;
+}
+
+enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n, struct gdfo_evaluation *e,
+                                 struct gdfo_report *r, struct gdfo_error *err)
+{
+    struct gdfo_prompts p = {s->prompts, n, (uint32_t)s->opts.n_prompt_tokens};
+    size_t n_lp = (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task);
+    enum gdfo_status status = gdfo_evaluate(s->evaluator, &p, GDFO_PURPOSE_TRAIN, e, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        double loss = gdfo_search_objective(s, e->lp + i * n_lp, err);
+        s->losses[i] = loss;
+        if (isfinite(loss) && (!s->best.is_set || loss < s->best.loss)) {
+            gdfo_incumbent_set(&s->best, s->prompts + i * s->n_floats, e, i, loss);
+        }
+    }
+    gdfo_report_metric_add(r, "loss_train", s->best.loss);
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_search_mean_prompt(struct gdfo_search *s, float *rows)
+{
+    struct gdfo_optim_view v = gdfo_optim_view(s->optim);
+    struct gdfo_projection_input in = {.z = v.mean, .n = 1, .p0 = s->centre, .scale = s->scale};
+    gdfo_projection_apply(s->projection, &in, rows);
+}
+
+/* Judges the best prompt that no dev check has seen; then, for one more eval, the search's own
+ * mean. */
+static enum gdfo_status check(struct gdfo_search *s, struct gdfo_report *r, struct gdfo_error *err)
+{
+    struct gdfo_evaluation e = {0};
+    struct gdfo_incumbent mean;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    s->evals_at_check = gdfo_stack_meter(s->env.stack)->evals;
+    if (s->opts.optimiser == GDFO_SEARCH_CMA && gdfo_optim_view(s->optim).generation > 0 &&
+        evals_left(s) > 0) {
+        gdfo_search_mean_prompt(s, s->prompts);
+        status = gdfo_incumbent_init(&mean, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
+        if (status == GDFO_STATUS_OK) {
+            status = gdfo_search_try(s, 1, &e, r, err);
+        }
+        if (status == GDFO_STATUS_OK && isfinite(s->losses[0]) && s->losses[0] > s->best.loss) {
+            gdfo_incumbent_set(&mean, s->prompts, &e, 0, s->losses[0]);
+            gdfo_report_metric_add(r, "loss_mean", s->losses[0]);
+            status = gdfo_search_judge(s, &mean, r, err);
+        }
+        gdfo_incumbent_deinit(&mean);
+    }
+    if (status == GDFO_STATUS_OK && s->best.is_set && !s->best.is_checked) {
+        r->n_metrics =
+            r->n_metrics > GDFO_REPORT_METRICS_MAX - 4 ? GDFO_REPORT_METRICS_MAX - 4 : r->n_metrics;
+        status = gdfo_search_judge(s, &s->best, r, err);
+    }
+    return status;
+}
+
+/* ---- stages ------------------------------------------------------------------------------------
+ */
+
+static int64_t distil_evals(const struct gdfo_search *s)
+{
+    int64_t all = s->caps.evals > 0 ? s->caps.evals : evals_left(s);
+    int64_t want =
+        s->opts.distill_evals > 0 ? s->opts.distill_evals : (int64_t)(DISTIL_SHARE * (double)all);
+    want -= want % s->opts.popsize;
+    return want < s->opts.popsize ? s->opts.popsize : want;
+}
+
+static void enter_search(struct gdfo_search *s)
+{
+    s->stage = s->opts.search ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
+}
+
+static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
+                                   struct gdfo_error *err)
+{
+    struct gdfo_prompts plain = {NULL, 1, 0};
+    struct gdfo_evaluation e = {0};
+    enum gdfo_status status = gdfo_evaluate(s->evaluator, &plain, GDFO_PURPOSE_TRAIN, &e, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    if (e.n_truncated > 0) {
+        gdfo_report_message_add(r, 1, "text_truncated",
+                                "%u train texts were cut to the teacher's context", e.n_truncated);
+    }
+    gdfo_incumbent_set(&s->plain, NULL, &e, 0, gdfo_search_objective(s, e.lp, err));
+    gdfo_report_metric_add(r, "loss_plain_train", s->plain.loss);
+    status = gdfo_search_judge_plain(s, r, err);
+    if (status == GDFO_STATUS_OK && s->pupil_note[0]) {
+        gdfo_report_message_add(r, 0, "student", "%s", s->pupil_note);
+    }
+    if (status == GDFO_STATUS_OK && s->env.is_same_model && s->opts.allow_same_student &&
+        s->pupil) {
+        gdfo_report_message_add(r, 1, "student_is_teacher",
+                                "the student is made from the teacher's own file");
+    }
+    if (status == GDFO_STATUS_OK) {
+        memcpy(s->prompts, s->start, s->n_floats * sizeof *s->prompts);
+        status = gdfo_search_try(s, 1, &e, r, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        gdfo_report_metric_add(r, "loss_start", s->losses[0]);
+        status = gdfo_search_judge(s, &s->best, r, err);
+    }
+    s->evals_at_distil_end = distil_evals(s);
+    if (s->opts.distill) {
+        s->stage = GDFO_STAGE_DISTIL;
+    } else if (s->opts.gradient) {
+        s->stage = GDFO_STAGE_GRADIENT;
+    } else {
+        enter_search(s);
+    }
+    return status;
+}
+
+static void report_generation(const struct gdfo_search *s, uint32_t n, struct gdfo_report *r)
+{
+    double min = INFINITY;
+    double max = -INFINITY;
+    double sum = 0;
+    uint32_t n_finite = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (isfinite(s->losses[i])) {
+            min = s->losses[i] < min ? s->losses[i] : min;
+            max = s->losses[i] > max ? s->losses[i] : max;
+            sum += s->losses[i];
+            n_finite++;
+        }
+    }
+    gdfo_report_metric_add(r, "loss_gen_min", min);
+    gdfo_report_metric_add(r, "loss_gen_mean", n_finite > 0 ? sum / n_finite : NAN);
+    gdfo_report_metric_add(r, "loss_gen_max", max);
+    gdfo_report_metric_add(r, "step_size", gdfo_optim_view(s->optim).step_size);
+    if (n_finite < n) {
+        gdfo_report_message_add(r, 1, "loss_not_finite",
+                                "%u of %u losses are not finite: ranked last", n - n_finite, n);
+    }
+}
+
+static enum gdfo_status learn(struct gdfo_search *s, uint32_t n, const struct gdfo_evaluation *e,
+                              struct gdfo_report *r, struct gdfo_error *err)
+{
+    double loss = NAN;
+    enum gdfo_status status = gdfo_pupil_learn(s->pupil, s->prompts, e->lp, n, &loss, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_report_metric_add(r, "loss_kd", loss);
+    }
+    return status;
+}
+
+/* Ask, evaluate in one call, tell; the student learns from the same answers. */
+static enum gdfo_status generation(struct gdfo_search *s, struct gdfo_report *r,
+                                   struct gdfo_error *err)
+{
+    uint32_t n = (uint32_t)s->opts.popsize;
+    struct gdfo_projection_input in = {.z = s->z, .n = n, .p0 = s->centre, .scale = s->scale};
+    struct gdfo_evaluation e = {0};
+    enum gdfo_status status = gdfo_optim_ask(s->optim, s->z, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    gdfo_projection_apply(s->projection, &in, s->prompts);
+    status = gdfo_search_try(s, n, &e, r, err);
+    if (status == GDFO_STATUS_OK && s->stage == GDFO_STAGE_DISTIL) {
+        status = learn(s, n, &e, r, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_optim_tell(s->optim, s->losses, err);
+        s->generation++;
+        report_generation(s, n, r);
+    }
+    return status;
+}
+
+static int stops_early(const struct gdfo_search *s)
+{
+    return s->env.stop_patience > 0 && s->n_checks_without_gain >= s->env.stop_patience;
+}
+
+static enum gdfo_status step_generation(struct gdfo_search *s, struct gdfo_report *r,
+                                        struct gdfo_error *err)
+{
+    int64_t every = s->env.dev_every_evals > 0 ? s->env.dev_every_evals : CHECK_EVERY;
+    enum gdfo_status status = generation(s, r, err);
+    const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
+    if (status == GDFO_STATUS_OK &&
+        (m->evals - s->evals_at_check >= every || evals_left(s) < s->opts.popsize)) {
+        status = check(s, r, err);
+    }
+    if (s->stage == GDFO_STAGE_DISTIL && m->evals >= s->evals_at_distil_end) {
+        s->stage = GDFO_STAGE_GRADIENT;
+        if (!s->opts.gradient) {
+            enter_search(s); /* the stage's optimiser goes on */
+        }
+    }
+    if (stops_early(s)) {
+        s->stage = GDFO_STAGE_DONE;
+        (void)snprintf(r->reason, sizeof r->reason, "early_stopped");
+    }
+    return status;
+}
+
+static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
+                                  struct gdfo_error *err)
+{
+    enum gdfo_status status = GDFO_STATUS_OK;
+    switch (s->stage) {
+    case GDFO_STAGE_START: return step_start(s, r, err);
+    case GDFO_STAGE_DISTIL:
+    case GDFO_STAGE_SEARCH: return step_generation(s, r, err);
+    case GDFO_STAGE_GRADIENT:
+        status = gdfo_search_gradient(s, r, err);
+        if (status == GDFO_STATUS_OK) {
+            enter_search(s);
+        }
+        return status;
+    case GDFO_STAGE_DONE: break;
+    }
+    return GDFO_STATUS_OK;
+}
+
+static const char *stage_name(enum gdfo_search_stage stage)
+{
+    static const char *const names[] = {"start", "distil", "gradient", "search", "done"};
+    return names[stage];
+}
+
+/* Ends when a further generation does not fit; a cap that the ledger enforced counts the same. */
+enum gdfo_status gdfo_search_step(void *self, struct gdfo_report *r, struct gdfo_error *err)
+{
+    struct gdfo_search *s = self;
+    enum gdfo_search_stage stage = s->stage;
+    enum gdfo_status status = run_stage(s, r, err);
+    int is_over = status == GDFO_STATUS_BUDGET && s->result != NULL;
+    if (status != GDFO_STATUS_OK && !is_over) {
+        return status;
+    }
+    (void)snprintf(r->detail, sizeof r->detail, "%s, generation %lld", stage_name(stage),
+                   (long long)s->generation);
+    if (is_over || s->stage == GDFO_STAGE_DONE || evals_left(s) < s->opts.popsize) {
+        r->is_done = 1;
+        if (r->reason[0] == '\0') {
+            (void)snprintf(r->reason, sizeof r->reason, is_over ? "budget_exhausted" : "completed");
+        }
+    }
+    return GDFO_STATUS_OK;
+}

@@ -1,0 +1,217 @@
+#include "common/mem.h"
+#include "server/task/task.h"
+#include "server/tune/head.h"
+#include "server/tune/search_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* gdfo_search_head's order is that of the option's choices: auto, none, bias, anchors. */
+static enum gdfo_head_kind head_kind(const struct gdfo_search *s)
+{
+    static const enum gdfo_head_kind kinds[] = {GDFO_HEAD_AUTO, GDFO_HEAD_NONE, GDFO_HEAD_BIAS,
+                                                GDFO_HEAD_ANCHORS};
+    return kinds[s->opts.head];
+}
+
+static enum gdfo_status fit(const struct gdfo_search *s, enum gdfo_head_kind kind, const float *lp,
+                            const float *anchors, struct gdfo_head **out, struct gdfo_error *err)
+{
+    struct gdfo_head_data d = {.lp = lp,
+                               .anchors = s->n_anchors > 0 ? anchors : NULL,
+                               .gold = s->env.train.gold,
+                               .n = s->env.train.n,
+                               .n_labels = gdfo_task_n_labels(s->env.task),
+                               .n_anchors = s->n_anchors};
+    struct gdfo_head_opts o = gdfo_head_opts_default(s->env.seed);
+    o.kind = kind;
+    return gdfo_head_fit(out, &d, &o, err);
+}
+
+static const struct gdfo_head_score *score_of(const struct gdfo_head *h)
+{
+    return gdfo_head_score_of(h, gdfo_head_kind_of(h));
+}
+
+double gdfo_search_objective(const struct gdfo_search *s, const float *lp, struct gdfo_error *err)
+{
+    struct gdfo_answers a = {lp, s->env.train.gold, s->env.train.n,
+                             gdfo_task_n_labels(s->env.task)};
+    struct gdfo_head *h = NULL;
+    double loss = NAN;
+    if (s->opts.objective == GDFO_OBJECTIVE_LABELS) {
+        return gdfo_task_loss(s->env.task, &a, NULL);
+    }
+    if (fit(s, GDFO_HEAD_BIAS, lp, NULL, &h, err) == GDFO_STATUS_OK) {
+        loss = score_of(h)->loss;
+    }
+    gdfo_head_destroy(h);
+    return loss;
+}
+
+struct judged { /* what the dev rows say of one prompt under one head */
+    double loss, metric;
+};
+
+static void measure(const struct gdfo_search *s, const struct gdfo_head *h,
+                    const struct gdfo_evaluation *e, float *out, struct judged *j)
+{
+    struct gdfo_answers a = {out, s->env.dev.gold, s->env.dev.n, gdfo_task_n_labels(s->env.task)};
+    struct gdfo_loss_spec ce = {GDFO_LOSS_CE, 0};
+    gdfo_head_apply(h, e->lp, e->anchors, s->env.dev.n, out);
+    j->loss = gdfo_loss_mean(&ce, &a, NULL);
+    j->metric = gdfo_task_metric(s->env.task, &a);
+}
+
+/* One dev eval; without dev rows the head's own held-out numbers stand in. */
+static enum gdfo_status ask_dev(struct gdfo_search *s, const float *rows, uint32_t n_prompt_tokens,
+                                struct gdfo_evaluation *e, float **out, struct gdfo_error *err)
+{
+    struct gdfo_prompts p = {rows, 1, n_prompt_tokens};
+    *out = gdfo_mem_array((size_t)s->env.dev.n * gdfo_task_n_labels(s->env.task), sizeof **out);
+    if (!*out) {
+        return gdfo_error_no_memory(err, "dev answers");
+    }
+    return s->env.dev.n > 0 ? gdfo_evaluate(s->evaluator, &p, GDFO_PURPOSE_DEV, e, err)
+                            : GDFO_STATUS_OK;
+}
+
+static struct judged judge_head(const struct gdfo_search *s, const struct gdfo_head *h,
+                                const struct gdfo_evaluation *e, float *scratch)
+{
+    struct judged j = {score_of(h)->loss, score_of(h)->accuracy};
+    if (s->env.dev.n > 0) {
+        measure(s, h, e, scratch, &j);
+    }
+    return j;
+}
+
+static void add_metric_dev(const struct gdfo_search *s, struct gdfo_report *r, double value)
+{
+    const struct gdfo_task_options *o = gdfo_task_options_of(s->env.task);
+    static const char *const names[] = {"accuracy_dev", "macro_f1_dev", "f1_dev"};
+    gdfo_report_metric_add(r, names[o->metric], value);
+    (void)snprintf(r->best_metric, sizeof r->best_metric, "%s", names[o->metric]);
+}
+
+static enum gdfo_status new_result(struct gdfo_search *s, const struct gdfo_incumbent *who,
+                                   struct gdfo_head **head, struct judged j, struct gdfo_error *err)
+{
+    struct gdfo_artefact *a = gdfo_artefact_create();
+    struct gdfo_buf b;
+    uint32_t n_anchors = 0;
+    const int32_t *ids = gdfo_evaluator_anchors(s->evaluator, &n_anchors);
+    const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
+    enum gdfo_status status = GDFO_STATUS_OK;
+    if (!a) {
+        return gdfo_error_no_memory(err, "result");
+    }
+    gdfo_buf_init(&b, (size_t)64 << 20);
+    gdfo_head_save(s->baseline, &b);
+    a->n_prompt_tokens = (uint32_t)s->opts.n_prompt_tokens;
+    a->d_model = (uint32_t)(s->n_floats / a->n_prompt_tokens);
+    a->position = s->env.position;
+    a->rows = gdfo_mem_dup(who->rows, s->n_floats * sizeof *a->rows);
+    a->n_anchors = gdfo_head_n_anchors(*head) > 0 ? n_anchors : 0;
+    a->anchor_ids = gdfo_mem_dup(ids, a->n_anchors * sizeof *ids);
+    a->evals = m->evals;
+    a->queries = m->queries;
+    a->loss_train = score_of(*head)->loss;
+    a->loss_dev = s->env.dev.n > 0 ? j.loss : NAN;
+    a->metric_dev = s->env.dev.n > 0 ? j.metric : NAN;
+    if (!a->rows || !a->anchor_ids || !gdfo_buf_ok(&b)) {
+        status = gdfo_error_no_memory(err, "result");
+    } else {
+        status = gdfo_head_load(&a->baseline, b.data, b.len, err);
+    }
+    gdfo_buf_deinit(&b);
+    if (status != GDFO_STATUS_OK) {
+        gdfo_artefact_destroy(a);
+        return status;
+    }
+    a->head = *head;
+    *head = NULL;
+    gdfo_artefact_destroy(s->result);
+    s->result = a;
+    return GDFO_STATUS_OK;
+}
+
+/* Strictly better than what was: then it becomes the result. */
+static enum gdfo_status weigh(struct gdfo_search *s, const struct gdfo_incumbent *who,
+                              struct gdfo_head **head, struct judged j, struct gdfo_report *r,
+                              struct gdfo_error *err)
+{
+    double value = s->env.select_by_metric ? -j.metric : j.loss;
+    int is_gain = !s->has_best_value || value < s->best_value - s->env.stop_min_delta;
+    s->n_checks_without_gain = is_gain ? 0 : s->n_checks_without_gain + 1;
+    if (s->has_best_value && !(value < s->best_value)) {
+        return GDFO_STATUS_OK;
+    }
+    s->best_value = value;
+    s->has_best_value = 1;
+    r->has_new_best = 1;
+    r->best_value = j.metric;
+    return new_result(s, who, head, j, err);
+}
+
+enum gdfo_status gdfo_search_judge(struct gdfo_search *s, struct gdfo_incumbent *who,
+                                   struct gdfo_report *r, struct gdfo_error *err)
+{
+    struct gdfo_head *head = NULL;
+    struct gdfo_evaluation e = {0};
+    float *scratch = NULL;
+    struct judged j;
+    enum gdfo_status status = fit(s, head_kind(s), who->lp, who->anchors, &head, err);
+    if (status == GDFO_STATUS_OK) {
+        status = ask_dev(s, who->rows, (uint32_t)s->opts.n_prompt_tokens, &e, &scratch, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        j = judge_head(s, head, &e, scratch);
+        gdfo_report_metric_add(r, "loss_dev", j.loss);
+        gdfo_report_metric_add(r, "loss_cv", score_of(head)->loss);
+        add_metric_dev(s, r, j.metric);
+        who->is_checked = 1;
+        status = weigh(s, who, &head, j, r, err);
+    }
+    gdfo_mem_free(scratch);
+    gdfo_head_destroy(head);
+    return status;
+}
+
+/* The two baselines: the plain manual prompt, and the same with a bias per class fitted on the
+ * train rows. */
+static void report_plain(const struct gdfo_search *s, struct gdfo_report *r, struct judged plain,
+                         struct judged calibrated)
+{
+    gdfo_report_metric_add(r, "loss_plain_dev", plain.loss);
+    gdfo_report_metric_add(r, "metric_plain_dev", plain.metric);
+    gdfo_report_metric_add(r, "loss_calibrated_dev", calibrated.loss);
+    gdfo_report_metric_add(r, "metric_calibrated_dev", calibrated.metric);
+    gdfo_report_message_add(r, 0, "baselines",
+                            "%s rows: plain prompt %.3f, calibrated %.3f (loss %.3f and %.3f)",
+                            s->env.dev.n > 0 ? "dev" : "held-out train", plain.metric,
+                            calibrated.metric, plain.loss, calibrated.loss);
+}
+
+enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_report *r,
+                                         struct gdfo_error *err)
+{
+    struct gdfo_head *none = NULL;
+    struct gdfo_evaluation e = {0};
+    float *scratch = NULL;
+    enum gdfo_status status = fit(s, GDFO_HEAD_BIAS, s->plain.lp, NULL, &s->baseline, err);
+    if (status == GDFO_STATUS_OK) {
+        status = fit(s, GDFO_HEAD_NONE, s->plain.lp, NULL, &none, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = ask_dev(s, NULL, 0, &e, &scratch, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        struct judged plain = judge_head(s, none, &e, scratch);
+        report_plain(s, r, plain, judge_head(s, s->baseline, &e, scratch));
+    }
+    gdfo_mem_free(scratch);
+    gdfo_head_destroy(none);
+    return status;
+}

@@ -1,0 +1,67 @@
+#ifndef GDFO_SERVER_TUNE_SEARCH_PRIV_H
+#define GDFO_SERVER_TUNE_SEARCH_PRIV_H
+
+#include "server/optim/optim.h"
+#include "server/prompt/projection.h"
+#include "server/teacher/stack.h"
+#include "server/tune/incumbent.h"
+#include "server/tune/pupil.h"
+#include "server/tune/search.h"
+
+enum gdfo_search_stage {
+    GDFO_STAGE_START,
+    GDFO_STAGE_DISTIL,
+    GDFO_STAGE_GRADIENT,
+    GDFO_STAGE_SEARCH,
+    GDFO_STAGE_DONE
+};
+
+struct gdfo_search {
+    struct gdfo_tune_env env; /* borrowed members, copied struct */
+    struct gdfo_search_opts opts;
+    struct gdfo_evaluator *evaluator;
+    struct gdfo_pupil *pupil; /* NULL without a student */
+    char pupil_note[240];
+    struct gdfo_projection *projection; /* A, with alpha folded in */
+    struct gdfo_optim *optim;           /* of the stage under way */
+    size_t n_floats;                    /* P x H */
+    uint32_t n_anchors;
+    /* state */
+    enum gdfo_search_stage stage;
+    int64_t generation, evals_at_check, evals_at_distil_end, n_checks_without_gain;
+    float *start;  /* [P][H] p0 */
+    float *centre; /* [P][H] of the stage under way */
+    double scale;  /* s */
+    struct gdfo_incumbent best, plain;
+    struct gdfo_artefact *result;
+    struct gdfo_head *baseline;
+    double best_value; /* of selection, lower is better */
+    int has_best_value;
+    /* scratch */
+    double *z, *losses;
+    float *prompts; /* [popsize][P][H] */
+    struct gdfo_tune_budget caps;
+};
+
+/* search_judge.c */
+double gdfo_search_objective(const struct gdfo_search *s, const float *lp, struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_search_judge(struct gdfo_search *s, struct gdfo_incumbent *who,
+                                                 struct gdfo_report *r, struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_report *r,
+                                                       struct gdfo_error *err);
+
+/* search_gradient.c: the gradient stage, calls included; moves the centre. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_gradient(struct gdfo_search *s, struct gdfo_report *r,
+                                                    struct gdfo_error *err);
+
+/* search.c: evaluates n prompts in s->prompts on the train rows, fills s->losses, keeps the best.
+ */
+GDFO_MUST_USE enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n,
+                                               struct gdfo_evaluation *e, struct gdfo_report *r,
+                                               struct gdfo_error *err);
+/* The prompt at the mean of the stage's optimiser. */
+void gdfo_search_mean_prompt(struct gdfo_search *s, float *rows);
+GDFO_MUST_USE enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,
+                                                         struct gdfo_error *err);
+
+#endif

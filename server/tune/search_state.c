@@ -1,0 +1,149 @@
+#include "common/mem.h"
+#include "server/tune/head.h"
+#include "server/tune/search_priv.h"
+
+/* Everything a step changes, in one block; what create derives from env and options is not in it.
+ */
+#define MAGIC    0x48435253u /* "SRCH" */
+#define VERSION  1u
+#define PART_MAX ((size_t)1 << 31)
+
+static void save_meter(const struct gdfo_meter *m, struct gdfo_buf *out)
+{
+    const int64_t all[] = {m->calls,         m->evals,       m->queries,
+                           m->dev_evals,     m->dev_queries, m->tokens_in,
+                           m->tokens_cached, m->tokens_out,  m->next_seq};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        gdfo_buf_u64(out, (unsigned long long)all[i]);
+    }
+}
+
+static struct gdfo_meter load_meter(struct gdfo_span *in)
+{
+    struct gdfo_meter m;
+    int64_t *const all[] = {&m.calls,         &m.evals,       &m.queries,
+                            &m.dev_evals,     &m.dev_queries, &m.tokens_in,
+                            &m.tokens_cached, &m.tokens_out,  &m.next_seq};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        *all[i] = (int64_t)gdfo_span_u64(in);
+    }
+    return m;
+}
+
+/* A part as one block: what `save` appended to an empty buffer. */
+static void add_part(struct gdfo_buf *out, struct gdfo_buf *part)
+{
+    if (!gdfo_buf_ok(part)) {
+        out->is_broken = 1;
+    }
+    gdfo_buf_block(out, part->data, part->len);
+    gdfo_buf_reset(part);
+}
+
+void gdfo_search_save(const void *self, struct gdfo_buf *out)
+{
+    const struct gdfo_search *s = self;
+    struct gdfo_buf part;
+    gdfo_buf_init(&part, PART_MAX);
+    gdfo_buf_u32(out, MAGIC);
+    gdfo_buf_u32(out, VERSION);
+    gdfo_buf_u32(out, (unsigned)s->stage);
+    gdfo_buf_u32(out, (unsigned)s->has_best_value);
+    gdfo_buf_u64(out, (unsigned long long)s->generation);
+    gdfo_buf_u64(out, (unsigned long long)s->evals_at_check);
+    gdfo_buf_u64(out, (unsigned long long)s->evals_at_distil_end);
+    gdfo_buf_u64(out, (unsigned long long)s->n_checks_without_gain);
+    gdfo_buf_f64(out, s->scale);
+    gdfo_buf_f64(out, s->best_value);
+    save_meter(gdfo_stack_meter(s->env.stack), out);
+    gdfo_buf_addn(out, s->centre, s->n_floats * sizeof *s->centre);
+    gdfo_incumbent_save(&s->best, out);
+    gdfo_incumbent_save(&s->plain, out);
+    gdfo_optim_save(s->optim, &part);
+    add_part(out, &part);
+    if (s->pupil) {
+        gdfo_pupil_save(s->pupil, &part);
+    }
+    add_part(out, &part);
+    if (s->baseline) {
+        gdfo_head_save(s->baseline, &part);
+    }
+    add_part(out, &part);
+    if (s->result) {
+        gdfo_artefact_save(s->result, &part);
+    }
+    add_part(out, &part);
+    gdfo_buf_deinit(&part);
+}
+
+static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
+                                   struct gdfo_error *err)
+{
+    size_t n = 0;
+    const void *bytes = gdfo_span_block(in, &n);
+    enum gdfo_status status;
+    if (!bytes) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "search state: cut short");
+    }
+    status = gdfo_optim_load(s->optim, bytes, n, err);
+    bytes = gdfo_span_block(in, &n);
+    if (status == GDFO_STATUS_OK && s->pupil) {
+        status = gdfo_pupil_load(s->pupil, bytes, n, err);
+    }
+    bytes = gdfo_span_block(in, &n);
+    if (status == GDFO_STATUS_OK && n > 0) {
+        gdfo_head_destroy(s->baseline);
+        s->baseline = NULL;
+        status = gdfo_head_load(&s->baseline, bytes, n, err);
+    }
+    bytes = gdfo_span_block(in, &n);
+    if (status == GDFO_STATUS_OK && n > 0) {
+        gdfo_artefact_destroy(s->result);
+        s->result = NULL;
+        status = gdfo_artefact_load(&s->result, bytes, n, err);
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_search_load(void *self, const void *bytes, size_t n, struct gdfo_error *err)
+{
+    struct gdfo_search *s = self;
+    struct gdfo_span in = gdfo_span_make(bytes, n);
+    uint32_t magic = gdfo_span_u32(&in);
+    uint32_t version = gdfo_span_u32(&in);
+    uint32_t stage = gdfo_span_u32(&in);
+    struct gdfo_meter meter;
+    enum gdfo_status status;
+    if (magic != MAGIC || version != VERSION || stage > GDFO_STAGE_DONE) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                              "search state: %zu bytes of another kind or version", n);
+    }
+    s->has_best_value = (int)gdfo_span_u32(&in);
+    s->generation = (int64_t)gdfo_span_u64(&in);
+    s->evals_at_check = (int64_t)gdfo_span_u64(&in);
+    s->evals_at_distil_end = (int64_t)gdfo_span_u64(&in);
+    s->n_checks_without_gain = (int64_t)gdfo_span_u64(&in);
+    s->scale = gdfo_span_f64(&in);
+    s->best_value = gdfo_span_f64(&in);
+    meter = load_meter(&in);
+    (void)gdfo_span_copy(&in, s->centre, s->n_floats * sizeof *s->centre);
+    if (!gdfo_incumbent_load(&s->best, &in) || !gdfo_incumbent_load(&s->plain, &in)) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "search state: cut short at %zu bytes", n);
+    }
+    if (stage >= GDFO_STAGE_SEARCH &&
+        s->opts.gradient) { /* the optimiser of the last stage has a seed of its own */
+        status = gdfo_search_new_optimiser(s, s->env.seed + 1, err);
+        if (status != GDFO_STATUS_OK) {
+            return status;
+        }
+    }
+    status = load_parts(s, &in, err);
+    if (status == GDFO_STATUS_OK && !gdfo_span_done(&in)) {
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "search state: %zu bytes too many", in.n);
+    }
+    if (status == GDFO_STATUS_OK) {
+        s->stage = (enum gdfo_search_stage)stage;
+        gdfo_stack_set_meter(s->env.stack, &meter);
+    }
+    return status;
+}
