@@ -104,15 +104,23 @@ static enum gdfo_status first_token(struct gdfo_pupil *p, size_t label, size_t w
     return status;
 }
 
+static int shares_token(const struct gdfo_student_label *a, const struct gdfo_student_label *b)
+{
+    for (uint32_t i = 0; i < a->n; i++) {
+        for (uint32_t j = 0; j < b->n; j++) {
+            if (a->ids[i] == b->ids[j]) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
 static int clashes(const struct gdfo_pupil *p, size_t label)
 {
     for (size_t other = 0; other < label; other++) {
-        for (uint32_t i = 0; i < p->labels[other].n; i++) {
-            for (uint32_t j = 0; j < p->labels[label].n; j++) {
-                if (p->labels[other].ids[i] == p->labels[label].ids[j]) {
-                    return 1;
-                }
-            }
+        if (shares_token(&p->labels[other], &p->labels[label])) {
+            return 1;
         }
     }
     return 0;

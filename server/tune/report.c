@@ -2,11 +2,17 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void gdfo_report_metric_add(struct gdfo_report *r, const char *name, double value)
 {
-    if (r->n_metrics < GDFO_REPORT_METRICS_MAX) {
-        struct gdfo_report_metric *m = &r->metrics[r->n_metrics++];
+    size_t at = 0;
+    while (at < r->n_metrics && strcmp(r->metrics[at].name, name) != 0) {
+        at++;
+    }
+    if (at < GDFO_REPORT_METRICS_MAX) {
+        struct gdfo_report_metric *m = &r->metrics[at];
+        r->n_metrics = at == r->n_metrics ? at + 1 : r->n_metrics;
         (void)snprintf(m->name, sizeof m->name, "%s", name);
         m->value = value;
     }

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
+#include "server/optim/optim_ops.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
 #include "server/tune/search_priv.h"

@@ -44,6 +44,7 @@ struct gdfo_report { /* one step's outcome; cleared by the caller before step */
     char reason[24]; /* completed, early_stopped, budget_exhausted */
 };
 
+/* A name that is there already takes the new value: one point a step and name. */
 void gdfo_report_metric_add(struct gdfo_report *r, const char *name, double value);
 GDFO_PRINTF(4, 5)
 void gdfo_report_message_add(struct gdfo_report *r, int is_warning, const char *code,

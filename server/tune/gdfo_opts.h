@@ -1,0 +1,37 @@
+#ifndef GDFO_SERVER_TUNE_GDFO_OPTS_H
+#define GDFO_SERVER_TUNE_GDFO_OPTS_H
+
+#include "server/tune/search_opts.h"
+
+/* The student's rows: what gdfo adds to the search core's options, and auto shares with it. */
+#define GDFO_SEARCH_OPTS_STUDENT                                                                   \
+    GDFO_SEARCH_OPT(distill, BOOL, "true", 0, 0, NULL,                                             \
+                    "stage 1: the student learns from answers that were paid for anyway"),         \
+        GDFO_SEARCH_OPT(gradient, BOOL, "true", 0, 0, NULL,                                        \
+                        "stage 2: the prompt that the frozen student's gradients give"),           \
+        GDFO_SEARCH_OPT(search, BOOL, "true", 0, 0, NULL,                                          \
+                        "stage 3: search around it on the teacher"),                               \
+        GDFO_SEARCH_OPT(distill_evals, INT, "0", 0, 1e7, NULL,                                     \
+                        "evals of stage 1; 0 = two fifths of the budget"),                         \
+        GDFO_SEARCH_OPT(distill_steps, INT, "4", 0, 1000, NULL, "student steps per generation"),   \
+        GDFO_SEARCH_OPT(distill_batch, INT, "32", 1, 4096, NULL,                                   \
+                        "(prompt, example) pairs per student step"),                               \
+        GDFO_SEARCH_OPT(                                                                           \
+            mix_kd, NUM, "1", 0, 1, NULL,                                                          \
+            "weight of the teacher's answers against gold labels in the student's loss"),          \
+        GDFO_SEARCH_OPT(temperature, NUM, "4", 1e-3, 1e3, NULL, "of the distillation loss"),       \
+        GDFO_SEARCH_OPT(lr_student, NUM, "0.0001", 0, 1, NULL, "AdamW rate of the student"),       \
+        GDFO_SEARCH_OPT(                                                                           \
+            student_layers, INT, "0", 0, 512, NULL,                                                \
+            "first layers taken; 0 = all of another model, a fifth of the teacher's own"),         \
+        GDFO_SEARCH_OPT(student_train, ENUM, "adapter", 0, 0, "adapter|full",                      \
+                        "what of the student trains"),                                             \
+        GDFO_SEARCH_OPT(adapter_rank, INT, "8", 1, 256, NULL, "rank of the adapters"),             \
+        GDFO_SEARCH_OPT(allow_same_student, BOOL, "false", 0, 0, NULL,                             \
+                        "let the student be the teacher's own file at full depth"),                \
+        GDFO_SEARCH_OPT(prompt_steps, INT, "30", 1, 10000, NULL,                                   \
+                        "gradient steps of the prompt through the student"),                       \
+        GDFO_SEARCH_OPT(lr_prompt, NUM, "0.01", 0, 10, NULL, "Adam rate of the prompt rows"),      \
+        GDFO_SEARCH_OPT(alpha_final, NUM, "0.5", 1e-6, 1e3, NULL, "radius of stage 3")
+
+#endif
