@@ -20,7 +20,7 @@ struct gdfo_model_entry {
     char file[160]; /* base name */
     char sha256[65];
     uint64_t bytes;
-    uint32_t n_layers, d_model, vocab;
+    uint32_t n_layers, n_heads, d_model, vocab;
     int has_tokenizer; /* a teacher needs one */
 };
 

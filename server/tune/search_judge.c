@@ -152,6 +152,7 @@ static enum gdfo_status weigh(struct gdfo_search *s, const struct gdfo_incumbent
     s->has_best_value = 1;
     gdfo_report_metric_add(r, "loss_dev_best", j.loss);
     r->has_new_best = 1;
+    r->best_rank = -value;
     r->best_value = j.metric;
     return new_result(s, who, head, j, err);
 }

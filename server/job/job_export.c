@@ -1,0 +1,242 @@
+#include "server/job/job_export.h"
+
+#include "common/json_write.h"
+#include "common/mem.h"
+#include "server/prompt/format/format.h"
+#include "server/tune/artefact.h"
+#include "server/tune/head.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define EXPORT_MAX ((size_t)1 << 30)
+#define TAR_BLOCK  512u
+
+struct subject { /* what is exported */
+    const struct gdfo_store_job *job;
+    const struct gdfo_store_checkpoint *checkpoint;
+    struct gdfo_artefact *artefact;
+    const struct gdfo_model_entry *model; /* NULL when the file is gone */
+    struct gdfo_json *spec;
+    struct gdfo_buf about;
+};
+
+/* The task member of the job's method: what has to stand around a text for the prompt to mean the
+ * same. */
+static const struct gdfo_json *task_of(const struct subject *s)
+{
+    const struct gdfo_json *method = gdfo_json_get(s->spec, "method");
+    const struct gdfo_json *inner = method ? gdfo_json_get(method, s->job->method) : NULL;
+    return inner ? gdfo_json_get(inner, "task") : NULL;
+}
+
+static const char *cue_of(const struct subject *s)
+{
+    const struct gdfo_json *task = task_of(s);
+    const struct gdfo_json *cue = task ? gdfo_json_get(task, "cue") : NULL;
+    const char *text = cue ? gdfo_json_string(cue) : NULL;
+    return text ? text : "";
+}
+
+static void write_about(const struct subject *s, struct gdfo_json_writer *w, const char *key)
+{
+    const struct gdfo_artefact *a = s->artefact;
+    gdfo_json_open(w, key, '{');
+    gdfo_json_put_str(w, "job", s->job->id);
+    gdfo_json_put_str(w, "checkpoint", s->checkpoint->id);
+    gdfo_json_put_str(w, "teacher", s->job->teacher);
+    gdfo_json_put_str(w, "teacher_sha256", s->model ? s->model->sha256 : NULL);
+    gdfo_json_put_str(w, "method", s->job->method);
+    gdfo_json_put_int(w, "evals", a->evals);
+    gdfo_json_put_int(w, "queries", a->queries);
+    gdfo_json_put_num(w, "loss_train_held_out", a->loss_train);
+    gdfo_json_put_num(w, "loss_dev", a->loss_dev);
+    gdfo_json_put_num(w, "metric_dev", a->metric_dev);
+    gdfo_json_put_str(w, "grid", "f32");
+    gdfo_json_put_node(w, "task", task_of(s));
+    gdfo_head_write_json(a->head, w, "head");
+    gdfo_json_open(w, "anchor_ids", '[');
+    for (uint32_t i = 0; i < a->n_anchors; i++) {
+        gdfo_json_put_int(w, NULL, a->anchor_ids[i]);
+    }
+    gdfo_json_close(w, ']');
+    gdfo_json_close(w, '}');
+}
+
+static enum gdfo_status as_json(const struct subject *s, struct gdfo_job_export *out,
+                                struct gdfo_error *err)
+{
+    const struct gdfo_artefact *a = s->artefact;
+    struct gdfo_json_writer w = gdfo_json_writer(&out->bytes);
+    (void)err;
+    gdfo_json_open(&w, NULL, '{');
+    gdfo_json_put_int(&w, "n_prompt_tokens", a->n_prompt_tokens);
+    gdfo_json_put_int(&w, "d_model", a->d_model);
+    gdfo_json_put_str(&w, "position", a->position == GDFO_POSITION_PREFIX ? "prefix" : "suffix");
+    write_about(s, &w, "about");
+    gdfo_json_open(&w, "rows", '[');
+    for (uint32_t r = 0; r < a->n_prompt_tokens; r++) {
+        gdfo_json_open(&w, NULL, '[');
+        for (uint32_t i = 0; i < a->d_model; i++) {
+            gdfo_json_put_num(&w, NULL, (double)a->rows[(size_t)r * a->d_model + i]);
+        }
+        gdfo_json_close(&w, ']');
+    }
+    gdfo_json_close(&w, ']');
+    gdfo_json_close(&w, '}');
+    gdfo_buf_addc(&out->bytes, '\n');
+    return GDFO_STATUS_OK;
+}
+
+static struct gdfo_prompt prompt_of(const struct subject *s)
+{
+    const struct gdfo_artefact *a = s->artefact;
+    struct gdfo_prompt p = {.n_prompt_tokens = a->n_prompt_tokens,
+                            .d_model = a->d_model,
+                            .position = a->position == GDFO_POSITION_PREFIX
+                                            ? GDFO_PROMPT_POSITION_PREFIX
+                                            : GDFO_PROMPT_POSITION_SUFFIX,
+                            .rows = a->rows,
+                            .cue = cue_of(s),
+                            .about = s->about.data};
+    return p;
+}
+
+static enum gdfo_status as_gdfo(const struct subject *s, struct gdfo_job_export *out,
+                                struct gdfo_error *err)
+{
+    struct gdfo_prompt p = prompt_of(s);
+    return gdfo_prompt_write_gdfo(&p, &out->bytes, err);
+}
+
+static enum gdfo_status as_safetensors(const struct subject *s, struct gdfo_job_export *out,
+                                       struct gdfo_error *err)
+{
+    struct gdfo_prompt p = prompt_of(s);
+    return gdfo_prompt_write_safetensors(&p, &out->bytes, err);
+}
+
+/* One POSIX ustar member: header block, bytes, zeros to the next block. Time, owner and mode are
+ * fixed, so that the same prompt is the same archive. */
+static void tar_add(struct gdfo_buf *out, const char *name, const struct gdfo_buf *bytes)
+{
+    char h[TAR_BLOCK] = {0};
+    static const char zeros[TAR_BLOCK];
+    unsigned sum = 0;
+    (void)snprintf(h, 100, "%s", name);
+    (void)snprintf(h + 100, 8, "%07o", 0644u);
+    (void)snprintf(h + 108, 8, "%07o", 0u);
+    (void)snprintf(h + 116, 8, "%07o", 0u);
+    (void)snprintf(h + 124, 12, "%011llo", (unsigned long long)bytes->len);
+    (void)snprintf(h + 136, 12, "%011o", 0u);
+    memset(h + 148, ' ', 8);
+    h[156] = '0';
+    memcpy(h + 257, "ustar\00000", 8);
+    for (size_t i = 0; i < TAR_BLOCK; i++) {
+        sum += (unsigned char)h[i];
+    }
+    (void)snprintf(h + 148, 8, "%06o", sum);
+    gdfo_buf_addn(out, h, sizeof h);
+    gdfo_buf_addn(out, bytes->data, bytes->len);
+    gdfo_buf_addn(out, zeros, (TAR_BLOCK - bytes->len % TAR_BLOCK) % TAR_BLOCK);
+}
+
+static enum gdfo_status as_peft(const struct subject *s, struct gdfo_job_export *out,
+                                struct gdfo_error *err)
+{
+    static const char zeros[2 * TAR_BLOCK];
+    struct gdfo_prompt p = prompt_of(s);
+    struct gdfo_prompt_peft peft = {s->job->teacher, s->model ? s->model->n_heads : 0,
+                                    s->model ? s->model->n_layers : 0};
+    struct gdfo_buf model;
+    struct gdfo_buf config;
+    enum gdfo_status status;
+    gdfo_buf_init(&model, EXPORT_MAX);
+    gdfo_buf_init(&config, EXPORT_MAX);
+    status = gdfo_prompt_write_peft(&p, &peft, &model, &config, err);
+    if (status == GDFO_STATUS_OK) {
+        tar_add(&out->bytes, "adapter_config.json", &config);
+        tar_add(&out->bytes, "adapter_model.safetensors", &model);
+        gdfo_buf_addn(&out->bytes, zeros, sizeof zeros);
+    }
+    gdfo_buf_deinit(&model);
+    gdfo_buf_deinit(&config);
+    return status;
+}
+
+struct format {
+    const char *name, *content_type, *suffix;
+    enum gdfo_status (*write)(const struct subject *s, struct gdfo_job_export *out,
+                              struct gdfo_error *err);
+};
+
+static const struct format formats[] = {
+    {"json", "application/json", "json", as_json},
+    {"gdfo", "application/octet-stream", "gdfo", as_gdfo},
+    {"safetensors", "application/octet-stream", "safetensors", as_safetensors},
+    {"peft", "application/x-tar", "peft.tar", as_peft},
+};
+
+static const struct format *find_format(const char *name)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        if (strcmp(formats[i].name, name) == 0) {
+            return &formats[i];
+        }
+    }
+    return NULL;
+}
+
+static enum gdfo_status load_subject(struct subject *s, struct gdfo_store *store,
+                                     const struct gdfo_models *models, struct gdfo_error *err)
+{
+    struct gdfo_buf bytes;
+    struct gdfo_json_writer w;
+    enum gdfo_status status;
+    gdfo_buf_init(&bytes, EXPORT_MAX);
+    status = gdfo_store_checkpoint_read(store, s->checkpoint, &bytes, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_artefact_load(&s->artefact, bytes.data, bytes.len, err);
+    }
+    gdfo_buf_deinit(&bytes);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_json_parse(&s->spec, s->job->spec, strlen(s->job->spec), NULL, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        s->model = gdfo_models_find(models, s->job->teacher);
+        w = gdfo_json_writer(&s->about);
+        write_about(s, &w, NULL);
+        gdfo_buf_addc(&s->about, '\0');
+        status = gdfo_buf_ok(&s->about) ? status : gdfo_error_no_memory(err, "export");
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_job_export(struct gdfo_job_export *out, struct gdfo_store *store,
+                                 const struct gdfo_models *models, const struct gdfo_store_job *job,
+                                 const struct gdfo_store_checkpoint *checkpoint, const char *format,
+                                 struct gdfo_error *err)
+{
+    const struct format *f = find_format(format);
+    struct subject s = {.job = job, .checkpoint = checkpoint};
+    enum gdfo_status status;
+    gdfo_buf_init(&out->bytes, EXPORT_MAX);
+    if (!f) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "format \"%.32s\": want json, gdfo, safetensors or peft", format);
+    }
+    gdfo_buf_init(&s.about, EXPORT_MAX);
+    status = load_subject(&s, store, models, err);
+    if (status == GDFO_STATUS_OK) {
+        out->content_type = f->content_type;
+        (void)snprintf(out->filename, sizeof out->filename, "%s.%s", checkpoint->id, f->suffix);
+        status = f->write(&s, out, err);
+    }
+    if (status == GDFO_STATUS_OK && !gdfo_buf_ok(&out->bytes)) {
+        status = gdfo_error_no_memory(err, "export");
+    }
+    gdfo_artefact_destroy(s.artefact);
+    gdfo_json_destroy(s.spec);
+    gdfo_buf_deinit(&s.about);
+    return status;
+}

@@ -1,0 +1,245 @@
+#include "server/job/job_parts.h"
+
+#include "common/mem.h"
+#include "server/store/store_file.h"
+#include "server/store/store_teacher.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT_BYTES_MAX ((size_t)256 << 20)
+
+/* ---- data --------------------------------------------------------------------------------------
+ */
+
+static enum gdfo_status parse_file(struct gdfo_store *store, int64_t fid,
+                                   const struct gdfo_dataset_source *from,
+                                   struct gdfo_dataset **out, struct gdfo_error *err)
+{
+    struct gdfo_store_file file;
+    struct gdfo_reader reader;
+    enum gdfo_status status = gdfo_store_file_of_fid(store, fid, &file, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    status = gdfo_store_blob_open(store, &file.blob, &reader, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    status = gdfo_dataset_parse(out, &reader, from, NULL, err);
+    gdfo_reader_close(&reader);
+    return status;
+}
+
+static enum gdfo_status load_data(struct gdfo_job_parts *p, struct gdfo_store *store,
+                                  const struct gdfo_store_job *job, struct gdfo_error *err)
+{
+    struct gdfo_dataset_source train = {p->spec->task.kind, GDFO_ROWS_TRAIN, "training_file"};
+    struct gdfo_dataset_source dev = {p->spec->task.kind, GDFO_ROWS_VALIDATION, "validation_file"};
+    struct gdfo_split_opts split = {.k_shot = p->spec->task.k_shot,
+                                    .dev_split = p->spec->evaluation.dev_split,
+                                    .seed = (uint64_t)job->seed};
+    enum gdfo_status status = parse_file(store, job->training_fid, &train, &p->training, err);
+    if (status == GDFO_STATUS_OK && job->validation_fid != 0) {
+        split.dev_split = 0;
+        status = parse_file(store, job->validation_fid, &dev, &p->validation, err);
+        if (status == GDFO_STATUS_OK) {
+            status = gdfo_dataset_align(p->validation, p->training, err);
+        }
+    }
+    return status == GDFO_STATUS_OK ? gdfo_split_draw(&p->split, p->training, &split, err) : status;
+}
+
+void gdfo_job_texts_deinit(struct gdfo_job_texts *t)
+{
+    gdfo_buf_deinit(&t->bytes);
+    gdfo_mem_free(t->bodies);
+    gdfo_mem_free(t->gold);
+    memset(t, 0, sizeof *t);
+}
+
+enum gdfo_status gdfo_job_texts_render(struct gdfo_job_texts *t, const struct gdfo_task *task,
+                                       const struct gdfo_dataset *d, const uint32_t *which,
+                                       size_t n, struct gdfo_error *err)
+{
+    size_t at = 0;
+    gdfo_buf_init(&t->bytes, TEXT_BYTES_MAX);
+    t->bodies = gdfo_mem_array(n, sizeof *t->bodies);
+    t->gold = gdfo_mem_array(n, sizeof *t->gold);
+    if (!t->bodies || !t->gold) {
+        return gdfo_error_no_memory(err, "examples");
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct gdfo_row *row = gdfo_dataset_row(d, which ? which[i] : i);
+        size_t before = t->bytes.len;
+        enum gdfo_status status = gdfo_task_render(task, row, &t->bytes, err);
+        if (status != GDFO_STATUS_OK) {
+            return status;
+        }
+        t->bodies[i].n = t->bytes.len - before;
+        t->gold[i] = row->label == GDFO_ROW_NO_LABEL ? 0 : row->label;
+    }
+    for (size_t i = 0; i < n; i++) { /* the buffer has stopped moving */
+        t->bodies[i].s = t->bytes.data + at;
+        at += t->bodies[i].n;
+    }
+    t->n = (uint32_t)n;
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status render_all(struct gdfo_job_parts *p, struct gdfo_error *err)
+{
+    enum gdfo_status status = gdfo_job_texts_render(&p->train, p->task, p->training, p->split.train,
+                                                    p->split.n_train, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    if (p->validation) {
+        return gdfo_job_texts_render(&p->dev, p->task, p->validation, NULL,
+                                     gdfo_dataset_size(p->validation), err);
+    }
+    return gdfo_job_texts_render(&p->dev, p->task, p->training, p->split.dev, p->split.n_dev, err);
+}
+
+/* ---- teacher and student ------------------------------------------------------------------------
+ */
+
+static enum gdfo_status open_teacher(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
+                                     const struct gdfo_store_job *job, struct gdfo_error *err)
+{
+    struct gdfo_store_teacher row = {0};
+    const struct gdfo_model_entry *entry;
+    struct gdfo_teacher_env env = {.pool = deps->pool};
+    enum gdfo_status status = gdfo_store_teacher_of_tch(deps->store, job->tch, &row, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    status = gdfo_models_get(deps->models, row.model, &p->teacher_model, err);
+    if (status == GDFO_STATUS_OK) {
+        entry = gdfo_models_find(deps->models, row.model);
+        env.model = p->teacher_model;
+        env.model_sha256 = entry ? entry->sha256 : "";
+        status = gdfo_teacher_open(&p->teacher, row.adapter, &env, err);
+    }
+    if (status == GDFO_STATUS_OK && p->spec->ops->needs_student) {
+        const char *name = p->spec->head.student[0] ? p->spec->head.student : row.model;
+        status = gdfo_models_get(deps->models, name, &p->student_model, err);
+        p->is_same_model = p->student_model == p->teacher_model;
+        (void)snprintf(p->student_name, sizeof p->student_name, "%s", name);
+    }
+    gdfo_store_teacher_deinit(&row);
+    return status;
+}
+
+static enum gdfo_status encode_form(void *ctx, const char *text, size_t n_bytes, int32_t *ids,
+                                    size_t cap, size_t *n_ids, struct gdfo_error *err)
+{
+    struct gdfo_label_ids form = {{0}, 0};
+    struct gdfo_text t = {text, n_bytes};
+    enum gdfo_status status = gdfo_teacher_tokenize(ctx, t, &form, err);
+    if (status == GDFO_STATUS_OK && form.n_ids > cap) {
+        status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%u tokens: at most %zu", form.n_ids, cap);
+    }
+    if (status == GDFO_STATUS_OK) {
+        memcpy(ids, form.ids, form.n_ids * sizeof *ids);
+        *n_ids = form.n_ids;
+    }
+    return status;
+}
+
+static enum gdfo_status make_forms(struct gdfo_job_parts *p, struct gdfo_error *err)
+{
+    struct gdfo_encoder encoder = {p->teacher, encode_form};
+    enum gdfo_status status = gdfo_task_label_forms(&p->forms, p->task, &encoder, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    p->label_ids = gdfo_mem_array(p->forms->n, sizeof *p->label_ids);
+    if (!p->label_ids) {
+        return gdfo_error_no_memory(err, "label forms");
+    }
+    for (size_t i = 0; i < p->forms->n; i++) {
+        p->label_ids[i].n_ids = p->forms->items[i].n_ids;
+        memcpy(p->label_ids[i].ids, p->forms->items[i].ids,
+               p->forms->items[i].n_ids * sizeof(int32_t));
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_position resolve_position(const struct gdfo_job_parts *p)
+{
+    switch ((enum gdfo_task_position)p->spec->task.options.position) {
+    case GDFO_TASK_POSITION_PREFIX: return GDFO_POSITION_PREFIX;
+    case GDFO_TASK_POSITION_SUFFIX: return GDFO_POSITION_SUFFIX;
+    case GDFO_TASK_POSITION_AUTO: break;
+    }
+    return gdfo_teacher_caps(p->teacher)->reuses_text ? GDFO_POSITION_SUFFIX : GDFO_POSITION_PREFIX;
+}
+
+/* ---- all of it ----------------------------------------------------------------------------------
+ */
+
+static void ignore_fault(void *ctx, const char *pointer, const char *code, const char *detail)
+{
+    (void)ctx;
+    (void)pointer;
+    (void)code;
+    (void)detail;
+}
+
+static enum gdfo_status read_spec(struct gdfo_job_parts *p, const struct gdfo_store_job *job,
+                                  struct gdfo_error *err)
+{
+    enum gdfo_status status =
+        gdfo_json_parse(&p->spec_json, job->spec, strlen(job->spec), NULL, err);
+    return status == GDFO_STATUS_OK
+               ? gdfo_job_spec_parse(&p->spec, p->spec_json, ignore_fault, NULL, err)
+               : status;
+}
+
+enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
+                                      const struct gdfo_store_job *job, struct gdfo_error *err)
+{
+    enum gdfo_status status;
+    memset(p, 0, sizeof *p);
+    gdfo_buf_init(&p->train.bytes, 0);
+    gdfo_buf_init(&p->dev.bytes, 0);
+    status = read_spec(p, job, err);
+    if (status == GDFO_STATUS_OK) {
+        status = load_data(p, deps->store, job, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_task_create(&p->task, &p->spec->task, gdfo_dataset_labels(p->training),
+                                  gdfo_dataset_n_labels(p->training),
+                                  gdfo_dataset_is_pair(p->training), err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = render_all(p, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = open_teacher(p, deps, job, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = make_forms(p, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        p->position = resolve_position(p);
+    }
+    return status;
+}
+
+void gdfo_job_parts_deinit(struct gdfo_job_parts *p)
+{
+    gdfo_job_texts_deinit(&p->train);
+    gdfo_job_texts_deinit(&p->dev);
+    gdfo_mem_free(p->label_ids);
+    gdfo_forms_destroy(p->forms);
+    gdfo_teacher_close(p->teacher);
+    gdfo_task_destroy(p->task);
+    gdfo_split_deinit(&p->split);
+    gdfo_dataset_destroy(p->validation);
+    gdfo_dataset_destroy(p->training);
+    gdfo_job_spec_destroy(p->spec);
+    gdfo_json_destroy(p->spec_json);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,62 @@
+#ifndef GDFO_SERVER_JOB_JOB_PARTS_H
+#define GDFO_SERVER_JOB_JOB_PARTS_H
+
+#include "server/job/job_models.h"
+#include "server/job/job_spec_priv.h"
+#include "server/store/store_job.h"
+#include "server/task/dataset.h"
+#include "server/task/forms.h"
+#include "server/task/split.h"
+#include "server/task/task.h"
+#include "server/teacher/stack.h"
+#include "server/tune/env.h"
+
+/*
+ * What a job is made of, built from its row: spec, data, task, teacher. Building checks everything
+ * that can be checked without a call; its errors carry the job's error code. Used to validate, to
+ * run and to predict.
+ */
+struct gdfo_job_deps { /* borrowed */
+    struct gdfo_store *store;
+    struct gdfo_models *models;
+    struct gdfo_pool *pool;
+};
+
+struct gdfo_job_texts { /* rendered examples; bodies point into bytes */
+    struct gdfo_buf bytes;
+    struct gdfo_text *bodies;
+    uint32_t *gold;
+    uint32_t n;
+};
+
+struct gdfo_job_parts {
+    struct gdfo_json *spec_json;
+    struct gdfo_job_spec *spec;
+    struct gdfo_dataset *training, *validation; /* validation NULL when there is none */
+    struct gdfo_split split;
+    struct gdfo_task *task;
+    struct gdfo_teacher *teacher;
+    const struct gdfo_model *teacher_model, *student_model;
+    int is_same_model;
+    struct gdfo_forms *forms;         /* words with labels and warnings */
+    struct gdfo_label_ids *label_ids; /* the same for the teacher */
+    struct gdfo_job_texts train, dev;
+    enum gdfo_position position;
+    char student_name[128];
+};
+
+GDFO_MUST_USE enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p,
+                                                    const struct gdfo_job_deps *deps,
+                                                    const struct gdfo_store_job *job,
+                                                    struct gdfo_error *err);
+void gdfo_job_parts_deinit(struct gdfo_job_parts *p); /* zeroed or half-built is fine */
+
+/* Renders rows of a dataset: `which` [n] row numbers, NULL = all. */
+GDFO_MUST_USE enum gdfo_status gdfo_job_texts_render(struct gdfo_job_texts *t,
+                                                     const struct gdfo_task *task,
+                                                     const struct gdfo_dataset *d,
+                                                     const uint32_t *which, size_t n,
+                                                     struct gdfo_error *err);
+void gdfo_job_texts_deinit(struct gdfo_job_texts *t);
+
+#endif

@@ -1,0 +1,375 @@
+#include "server/job/job_run.h"
+
+#include "common/clk.h"
+#include "common/log.h"
+#include "server/job/job_ledger.h"
+#include "server/job/job_step.h"
+#include "server/num/gemm.h"
+#include "server/store/store_file.h"
+#include "server/store/store_teacher.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *gdfo_job_machine_class(void)
+{
+    static _Thread_local char text[80];
+    (void)snprintf(text, sizeof text, "x86-64/%s", gdfo_gemm_name());
+    return text;
+}
+
+/* ---- moves --------------------------------------------------------------------------------------
+ */
+
+static void move(struct gdfo_store *store, int64_t jid, const struct gdfo_store_move *m)
+{
+    struct gdfo_error err = {0};
+    char quoted[600];
+    if (gdfo_store_job_set_state(store, jid, m, NULL, NULL, &err) != GDFO_STATUS_OK) {
+        gdfo_log(GDFO_LOG_ERROR, "job", "ev=move_failed to=%s why=%s", gdfo_job_status_name(m->to),
+                 gdfo_log_quote(err.text, quoted, (int)sizeof quoted));
+    }
+}
+
+/* Whose fault: the request's and the data's, or ours. Codes are the closed list of service.md 1.2.
+ */
+static void name_fault(struct gdfo_error *e)
+{
+    const char *code = "internal_error";
+    if (e->code[0]) {
+        return;
+    }
+    switch (e->status) {
+    case GDFO_STATUS_INVALID:
+    case GDFO_STATUS_LIMIT:
+    case GDFO_STATUS_FORMAT:
+    case GDFO_STATUS_NOT_FOUND: code = "teacher_rejected"; break;
+    case GDFO_STATUS_UNSUPPORTED: code = "teacher_capability"; break;
+    case GDFO_STATUS_BUDGET: code = "budget_exhausted"; break;
+    default: break;
+    }
+    gdfo_error_at(e, NULL, code);
+}
+
+static const char *fail_reason(const struct gdfo_error *e)
+{
+    static const char *const own[] = {"invalid_training_file",
+                                      "too_few_examples",
+                                      "label_set_mismatch",
+                                      "label_forms_clash",
+                                      "budget_exhausted",
+                                      "internal_error",
+                                      NULL};
+    for (size_t i = 0; own[i]; i++) {
+        if (strcmp(own[i], e->code) == 0) {
+            return own[i];
+        }
+    }
+    return "user_error";
+}
+
+static void fail(struct gdfo_store *store, int64_t jid, struct gdfo_error *why)
+{
+    struct gdfo_store_move m = {.to = GDFO_JOB_FAILED, .fail = why};
+    char quoted[600];
+    name_fault(why);
+    m.reason = fail_reason(why);
+    gdfo_log(GDFO_LOG_WARN, "job", "ev=failed code=%s why=%s", why->code,
+             gdfo_log_quote(why->text, quoted, (int)sizeof quoted));
+    move(store, jid, &m);
+}
+
+/* ---- validate -----------------------------------------------------------------------------------
+ */
+
+static void report_warnings(const struct gdfo_job_deps *deps, const struct gdfo_job_parts *p,
+                            int64_t jid)
+{
+    struct gdfo_error err = {0};
+    struct gdfo_store_event_new e = {.level = GDFO_STORE_WARN, .type = "message"};
+    for (size_t i = 0; i < p->forms->n_warnings; i++) {
+        e.message = p->forms->warnings[i];
+        e.data = "{\"code\":\"label_form_shared\"}";
+        GDFO_IGNORE(gdfo_store_event_add(deps->store, jid, &e, NULL, &err));
+    }
+    if (p->split.is_dev_off && !p->validation) {
+        e.message = "too few examples of a label to set a dev part aside: the train rows' held-out "
+                    "folds select";
+        e.data = "{\"code\":\"dev_split_off\"}";
+        GDFO_IGNORE(gdfo_store_event_add(deps->store, jid, &e, NULL, &err));
+    }
+    if (p->spec->ops->resolves_to) {
+        char text[160];
+        e.level = GDFO_STORE_INFO;
+        (void)snprintf(text, sizeof text,
+                       "auto resolves to %s with the head that cross-validation prefers",
+                       p->spec->ops->resolves_to);
+        e.message = text;
+        e.data = "{\"code\":\"method_resolved\"}";
+        GDFO_IGNORE(gdfo_store_event_add(deps->store, jid, &e, NULL, &err));
+    }
+}
+
+static void mark_files(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,
+                       const struct gdfo_job_parts *p, int is_good)
+{
+    struct gdfo_error err = {0};
+    GDFO_IGNORE(
+        gdfo_store_file_set_status(deps->store, job->training_fid, is_good ? "processed" : "error",
+                                   is_good ? (int64_t)gdfo_dataset_size(p->training) : 0, &err));
+    if (is_good && p->validation) {
+        GDFO_IGNORE(gdfo_store_file_set_status(deps->store, job->validation_fid, "processed",
+                                               (int64_t)gdfo_dataset_size(p->validation), &err));
+    }
+}
+
+void gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job)
+{
+    struct gdfo_job_parts p;
+    struct gdfo_error err = {0};
+    struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED};
+    enum gdfo_status status;
+    gdfo_log_context("job", job->id);
+    status = gdfo_job_parts_build(&p, deps, job, &err);
+    if (status == GDFO_STATUS_OK) {
+        mark_files(deps, job, &p, 1);
+        report_warnings(deps, &p, job->jid);
+        move(deps->store, job->jid, &m);
+    } else {
+        if (strcmp(err.code, "invalid_training_file") == 0) {
+            mark_files(deps, job, &p, 0);
+        }
+        fail(deps->store, job->jid, &err);
+    }
+    gdfo_job_parts_deinit(&p);
+    gdfo_log_context("job", NULL);
+}
+
+/* ---- run ----------------------------------------------------------------------------------------
+ */
+
+struct run {
+    const struct gdfo_job_deps *deps;
+    const struct gdfo_store_job *job;
+    const atomic_int *stop;
+    struct gdfo_job_parts parts;
+    struct gdfo_job_ledger ledger;
+    struct gdfo_stack *stack;
+    struct gdfo_tune_env env;
+    void *method;
+    struct gdfo_job_steps steps;
+    int64_t started_ms;
+};
+
+static void fill_env(struct run *r)
+{
+    const struct gdfo_job_parts *p = &r->parts;
+    const struct gdfo_job_spec *spec = p->spec;
+    struct gdfo_tune_env *e = &r->env;
+    e->seed = (uint64_t)r->job->seed;
+    e->stack = r->stack;
+    e->task = p->task;
+    e->forms = p->label_ids;
+    e->n_forms = (uint32_t)p->forms->n;
+    e->cue = (struct gdfo_text){gdfo_task_cue(p->task), strlen(gdfo_task_cue(p->task))};
+    e->position = p->position;
+    e->train = (struct gdfo_tune_set){p->train.bodies, p->train.gold, p->train.n};
+    e->dev = (struct gdfo_tune_set){p->dev.bodies, p->dev.gold, p->dev.n};
+    e->budget = (struct gdfo_tune_budget){spec->head.budget_evals, spec->head.budget_queries,
+                                          spec->head.budget_tokens_in};
+    if (e->budget.evals == 0 && e->budget.queries == 0 && e->budget.tokens_in == 0) {
+        e->budget.evals = spec->ops->default_evals;
+    }
+    e->teacher_model = p->teacher_model;
+    e->student_model = p->student_model;
+    e->is_same_model = p->is_same_model;
+    e->pool = r->deps->pool;
+    e->dev_every_evals = spec->evaluation.every_queries > 0
+                             ? (spec->evaluation.every_queries + p->train.n - 1) / p->train.n
+                             : 0;
+    e->select_by_metric = spec->evaluation.select_by_metric;
+    e->stop_patience = spec->early_stop.is_on ? spec->early_stop.patience : 0;
+    e->stop_min_delta = spec->early_stop.min_delta;
+    e->cancel = r->stop;
+}
+
+static enum gdfo_status open_run(struct run *r, struct gdfo_error *err)
+{
+    struct gdfo_store_teacher teacher = {0};
+    const struct gdfo_model_entry *student;
+    enum gdfo_status status = gdfo_job_parts_build(&r->parts, r->deps, r->job, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_store_teacher_of_tch(r->deps->store, r->job->tch, &teacher, err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    gdfo_job_ledger_init(&r->ledger, r->deps->store, r->job->jid, teacher.epoch,
+                         gdfo_teacher_caps(r->parts.teacher)->is_in_process);
+    gdfo_store_teacher_deinit(&teacher);
+    status = gdfo_stack_create(&r->stack, r->parts.teacher, &r->ledger.ledger, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    fill_env(r);
+    student =
+        r->parts.student_name[0] ? gdfo_models_find(r->deps->models, r->parts.student_name) : NULL;
+    status = gdfo_store_job_set_run(r->deps->store, r->job->jid, student ? student->name : NULL,
+                                    NULL, gdfo_job_machine_class(), err);
+    return status == GDFO_STATUS_OK
+               ? r->parts.spec->ops->create(&r->method, &r->env, r->parts.spec->options, err)
+               : status;
+}
+
+static void close_run(struct run *r)
+{
+    gdfo_job_steps_deinit(&r->steps);
+    if (r->method) {
+        r->parts.spec->ops->destroy(r->method);
+    }
+    gdfo_stack_destroy(r->stack);
+    gdfo_job_parts_deinit(&r->parts);
+}
+
+static int is_out_of_time(const struct run *r)
+{
+    int64_t cap = r->parts.spec->head.budget_wall_seconds;
+    return cap > 0 && gdfo_clk_monotonic_ms(gdfo_clk_system()) - r->started_ms >= cap * 1000;
+}
+
+static enum gdfo_status run_steps(struct run *r, struct gdfo_report *report, struct gdfo_error *err)
+{
+    const struct gdfo_method_ops *ops = r->parts.spec->ops;
+    enum gdfo_status status = gdfo_job_steps_resume(&r->steps, ops, r->method, err);
+    report->is_done = r->steps.is_done;
+    memcpy(report->reason, r->steps.reason, sizeof report->reason);
+    while (status == GDFO_STATUS_OK && !report->is_done) {
+        if (atomic_load_explicit(r->stop, memory_order_acquire) != GDFO_JOB_STOP_NONE) {
+            return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "asked to stop");
+        }
+        memset(report, 0, sizeof *report);
+        status = ops->step(r->method, report, err);
+        if (status == GDFO_STATUS_OK && !report->is_done && is_out_of_time(r)) {
+            report->is_done = 1;
+            (void)snprintf(report->reason, sizeof report->reason, "budget_exhausted");
+        }
+        if (status == GDFO_STATUS_OK) {
+            status = gdfo_job_steps_commit(&r->steps, ops, r->method, report,
+                                           gdfo_stack_meter(r->stack), err);
+        }
+    }
+    return status;
+}
+
+static void succeed(struct run *r, const struct gdfo_report *report)
+{
+    struct gdfo_store_checkpoint best = {0};
+    struct gdfo_error err = {0};
+    char model[GDFO_STORE_NAME_BYTES];
+    size_t n_id = strlen(r->job->id);
+    struct gdfo_store_move m = {.to = GDFO_JOB_SUCCEEDED, .reason = report->reason, .model = model};
+    if (r->parts.spec->fails_on_exhausted && strcmp(report->reason, "budget_exhausted") == 0) {
+        GDFO_IGNORE(
+            gdfo_error_set(&err, GDFO_STATUS_BUDGET, "the budget ran out before the method ended"));
+        fail(r->deps->store, r->job->jid, &err);
+        return;
+    }
+    if (gdfo_store_checkpoint_get(r->deps->store, r->job->jid, "best", &best, &err) !=
+        GDFO_STATUS_OK) {
+        fail(r->deps->store, r->job->jid, &err);
+        return;
+    }
+    (void)snprintf(model, sizeof model, "gdfo:%.256s:%s:%s", r->job->teacher, r->job->suffix,
+                   n_id > 8 ? r->job->id + n_id - 8 : r->job->id);
+    m.checkpoint = best.id;
+    if (gdfo_job_steps_metrics_file(&r->steps, &err) != GDFO_STATUS_OK) {
+        gdfo_log(GDFO_LOG_WARN, "job", "ev=no_metrics_file");
+    }
+    move(r->deps->store, r->job->jid, &m);
+    GDFO_IGNORE(gdfo_store_snapshot_drop(r->deps->store, r->job->jid, &err));
+    gdfo_store_checkpoint_deinit(&best);
+    gdfo_log(GDFO_LOG_INFO, "job", "ev=succeeded reason=%s", report->reason);
+}
+
+/* A job that was asked to stop: what was asked last decides, and the row says where it stood
+ * meanwhile. */
+static void end_stopped(struct run *r)
+{
+    struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED, .reason = "draining"};
+    switch ((enum gdfo_job_stop)atomic_load_explicit(r->stop, memory_order_acquire)) {
+    case GDFO_JOB_STOP_PAUSE:
+        m = (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "user"};
+        break;
+    case GDFO_JOB_STOP_CANCEL:
+        m = (struct gdfo_store_move){.to = GDFO_JOB_CANCELLED, .reason = "user"};
+        break;
+    case GDFO_JOB_STOP_NONE:
+    case GDFO_JOB_STOP_DRAIN: break;
+    }
+    gdfo_log(GDFO_LOG_INFO, "job", "ev=stopped to=%s", gdfo_job_status_name(m.to));
+    move(r->deps->store, r->job->jid, &m);
+}
+
+void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,
+                  const atomic_int *stop)
+{
+    struct run r = {.deps = deps, .job = job, .stop = stop};
+    struct gdfo_report report;
+    struct gdfo_error err = {0};
+    enum gdfo_status status;
+    memset(&report, 0, sizeof report);
+    gdfo_log_context("job", job->id);
+    gdfo_log(GDFO_LOG_INFO, "job", "ev=running generation=%lld", (long long)job->generation);
+    r.started_ms = gdfo_clk_monotonic_ms(gdfo_clk_system());
+    gdfo_job_steps_init(&r.steps, deps->store, job);
+    status = open_run(&r, &err);
+    if (status == GDFO_STATUS_OK) {
+        status = run_steps(&r, &report, &err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        succeed(&r, &report);
+    } else if (status == GDFO_STATUS_CANCELLED) {
+        end_stopped(&r);
+    } else if (status == GDFO_STATUS_FULL) {
+        struct gdfo_store_move m = {.to = GDFO_JOB_PAUSED, .reason = "disk_full"};
+        gdfo_log(GDFO_LOG_ERROR, "job", "ev=disk_full");
+        move(deps->store, job->jid, &m);
+    } else {
+        fail(deps->store, job->jid, &err);
+    }
+    close_run(&r);
+    gdfo_log_context("job", NULL);
+}
+
+/* ---- teachers -----------------------------------------------------------------------------------
+ */
+
+enum gdfo_status gdfo_job_register_teachers(struct gdfo_store *store,
+                                            const struct gdfo_models *models,
+                                            struct gdfo_error *err)
+{
+    enum gdfo_status status = gdfo_store_teacher_retire(store, err);
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < gdfo_models_count(models); i++) {
+        const struct gdfo_model_entry *e = gdfo_models_at(models, i);
+        unsigned char fingerprint[GDFO_SHA256_BYTES];
+        char caps[256];
+        struct gdfo_store_teacher_new t = {.name = e->name,
+                                           .adapter = "embedded",
+                                           .model = e->name,
+                                           .capabilities = caps,
+                                           .fingerprint = fingerprint,
+                                           .is_idempotent = 1};
+        if (!e->has_tokenizer) {
+            continue;
+        }
+        gdfo_sha256(e->sha256, strlen(e->sha256), fingerprint);
+        (void)snprintf(caps, sizeof caps,
+                       "{\"soft\":\"spliced\",\"d_model\":%u,\"score\":\"logits\",\"hidden\":false,"
+                       "\"max_anchors\":%d,"
+                       "\"kv_reuse\":\"both\",\"grid\":\"f32\",\"sigma\":0}",
+                       e->d_model, GDFO_ANCHORS_MAX);
+        status = gdfo_store_teacher_upsert(store, &t, NULL, err);
+    }
+    return status;
+}

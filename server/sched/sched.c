@@ -1,0 +1,410 @@
+/*
+ * DESIGN. Workers share one lock and one condition variable. A worker takes, in this order: a
+ * waiting prediction, a job whose files want validating, the oldest queued job. Running jobs stand
+ * in the seats of their workers with a stop flag each; asking a job to pause or cancel sets that
+ * flag after the row says pausing or cancelling, so that a crash in between ends the same way.
+ */
+#include "server/sched/sched.h"
+
+#include "common/clk.h"
+#include "common/lock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/job/job_predict.h"
+#include "server/job/job_run.h"
+#include "server/store/store_job.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WORKERS_MAX      256
+#define PREDICTIONS_MAX  64
+#define IDLE_LOOK_MS     1000 /* a look at the table even without a wake-up */
+#define MAINTAIN_MS      5000
+#define ANSWER_MAX_BYTES ((size_t)16 << 20)
+
+struct seat {
+    struct gdfo_sched *sched;
+    struct gdfo_thread *thread;
+    int64_t jid;     /* the job it runs, 0 for none; with the lock held */
+    atomic_int stop; /* enum gdfo_job_stop */
+};
+
+struct gdfo_sched {
+    struct gdfo_job_deps deps;
+    struct gdfo_lock *lock;
+    struct gdfo_cond *changed;
+    struct gdfo_predict *predictions[PREDICTIONS_MAX]; /* ring */
+    size_t first_prediction, n_predictions;
+    int64_t validating_jid; /* a file check under way, 0 for none */
+    int64_t maintained_ms;
+    int is_stopping;
+    unsigned n_workers;
+    struct seat seats[];
+};
+
+/* ---- predictions --------------------------------------------------------------------------------
+ */
+
+static struct gdfo_predict *take_prediction(struct gdfo_sched *s)
+{
+    struct gdfo_predict *p = NULL;
+    if (s->n_predictions > 0) {
+        p = s->predictions[s->first_prediction];
+        s->first_prediction = (s->first_prediction + 1) % PREDICTIONS_MAX;
+        s->n_predictions--;
+    }
+    return p;
+}
+
+static enum gdfo_status predict(const struct gdfo_sched *s, const struct gdfo_predict *p,
+                                struct gdfo_buf *json, struct gdfo_error *err)
+{
+    struct gdfo_job_predict request = {
+        .model = p->model, .want_scores = p->want_scores, .n_inputs = p->n_inputs};
+    struct gdfo_job_input *inputs;
+    enum gdfo_status status;
+    if (!gdfo_variant_parse(p->variant[0] ? p->variant : "tuned", &request.variant)) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "variant \"%s\": want tuned, tuned_no_head, manual or calibrated",
+                              p->variant);
+    }
+    inputs = gdfo_mem_array(p->n_inputs, sizeof *inputs);
+    if (!inputs) {
+        return gdfo_error_no_memory(err, "inputs");
+    }
+    for (size_t i = 0; i < p->n_inputs; i++) {
+        inputs[i] = (struct gdfo_job_input){p->inputs[i].text_a, p->inputs[i].text_b};
+    }
+    request.inputs = inputs;
+    status = gdfo_job_predict(&s->deps, &request, json, err);
+    gdfo_mem_free(inputs);
+    return status;
+}
+
+static void serve_prediction(const struct gdfo_sched *s, struct gdfo_predict *p)
+{
+    struct gdfo_buf json;
+    struct gdfo_error err = {0};
+    enum gdfo_status status;
+    gdfo_buf_init(&json, ANSWER_MAX_BYTES);
+    status = predict(s, p, &json, &err);
+    p->done(p->ctx, status, &json, &err);
+    gdfo_buf_deinit(&json);
+}
+
+enum gdfo_status gdfo_sched_predict(struct gdfo_sched *s, struct gdfo_predict *p,
+                                    struct gdfo_error *err)
+{
+    GDFO_LOCK_SCOPE(s->lock);
+    if (s->is_stopping) {
+        return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "the daemon is stopping");
+    }
+    if (s->n_predictions == PREDICTIONS_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_BUSY,
+                              "%d predictions wait already: try again in a moment",
+                              PREDICTIONS_MAX);
+    }
+    s->predictions[(s->first_prediction + s->n_predictions) % PREDICTIONS_MAX] = p;
+    s->n_predictions++;
+    gdfo_cond_broadcast(s->changed);
+    return GDFO_STATUS_OK;
+}
+
+/* ---- work ---------------------------------------------------------------------------------------
+ */
+
+static void log_failure(const char *what, const struct gdfo_error *err)
+{
+    char quoted[600];
+    gdfo_log(GDFO_LOG_ERROR, "sched", "ev=%s why=%s", what,
+             gdfo_log_quote(err->text, quoted, (int)sizeof quoted));
+}
+
+/* With the lock held for the bookkeeping only. 1 when a job's files were checked. */
+static int validate_one(struct gdfo_sched *s)
+{
+    struct gdfo_store_job job = {0};
+    struct gdfo_error err = {0};
+    int found = 0;
+    gdfo_lock_acquire(s->lock);
+    if (s->validating_jid != 0) { /* one at a time: two workers must not check the same files */
+        gdfo_lock_release(s->lock);
+        return 0;
+    }
+    s->validating_jid = -1;
+    gdfo_lock_release(s->lock);
+    if (gdfo_store_job_next(s->deps.store, GDFO_JOB_VALIDATING_FILES, 0, &job, &found, &err) !=
+        GDFO_STATUS_OK) {
+        log_failure("queue_unreadable", &err);
+        found = 0;
+    }
+    if (found) {
+        gdfo_job_validate(&s->deps, &job);
+        gdfo_store_job_deinit(&job);
+    }
+    gdfo_lock_acquire(s->lock);
+    s->validating_jid = 0;
+    gdfo_cond_broadcast(s->changed);
+    gdfo_lock_release(s->lock);
+    return found;
+}
+
+static int run_one(struct gdfo_sched *s, struct seat *seat)
+{
+    struct gdfo_store_job job = {0};
+    struct gdfo_error err = {0};
+    int found = 0;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    gdfo_lock_acquire(s->lock);
+    if (!s->is_stopping) { /* claimed with the lock held, so that no move can fall between claim and
+                              seat */
+        status = gdfo_store_job_claim(s->deps.store, &job, &found, &err);
+        seat->jid = found ? job.jid : 0;
+        atomic_store_explicit(&seat->stop, GDFO_JOB_STOP_NONE, memory_order_release);
+    }
+    gdfo_lock_release(s->lock);
+    if (status != GDFO_STATUS_OK) {
+        log_failure("claim_failed", &err);
+    }
+    if (!found) {
+        return 0;
+    }
+    gdfo_job_run(&s->deps, &job, &seat->stop);
+    gdfo_lock_acquire(s->lock);
+    seat->jid = 0;
+    gdfo_cond_broadcast(s->changed);
+    gdfo_lock_release(s->lock);
+    gdfo_store_job_deinit(&job);
+    return 1;
+}
+
+/* The janitor's part: whichever worker is idle keeps the store tidy. */
+static void maintain(struct gdfo_sched *s)
+{
+    struct gdfo_error err = {0};
+    int64_t now = gdfo_clk_monotonic_ms(gdfo_clk_system());
+    int is_due;
+    gdfo_lock_acquire(s->lock);
+    is_due = now - s->maintained_ms >= MAINTAIN_MS;
+    if (is_due) {
+        s->maintained_ms = now;
+    }
+    gdfo_lock_release(s->lock);
+    if (is_due && gdfo_store_maintain(s->deps.store, &err) != GDFO_STATUS_OK) {
+        log_failure("maintenance_failed", &err);
+    }
+}
+
+static void *serve(void *arg)
+{
+    struct seat *seat = arg;
+    struct gdfo_sched *s = seat->sched;
+    for (;;) {
+        struct gdfo_predict *p;
+        int is_stopping;
+        gdfo_lock_acquire(s->lock);
+        p = take_prediction(s);
+        is_stopping = s->is_stopping;
+        gdfo_lock_release(s->lock);
+        if (p) {
+            serve_prediction(s, p);
+        } else if (is_stopping) {
+            return NULL;
+        } else if (!validate_one(s) && !run_one(s, seat)) {
+            maintain(s);
+            gdfo_lock_acquire(s->lock);
+            if (!s->is_stopping && s->n_predictions == 0) {
+                GDFO_IGNORE(gdfo_cond_wait_ms(s->changed, s->lock, IDLE_LOOK_MS));
+            }
+            gdfo_lock_release(s->lock);
+        }
+    }
+}
+
+/* ---- moves asked for from outside
+ * ---------------------------------------------------------------- */
+
+static struct seat *seat_of(struct gdfo_sched *s, int64_t jid)
+{
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        if (s->seats[i].jid == jid) {
+            return &s->seats[i];
+        }
+    }
+    return NULL;
+}
+
+struct request { /* what a caller wants of a job, by the state it is in */
+    const char *verb;
+    enum gdfo_job_status waiting_to; /* for a job that no worker has */
+    enum gdfo_job_status running_to;
+    enum gdfo_job_stop stop;
+    unsigned already; /* bit set of states in which it is done already */
+    unsigned waiting; /* states that move at once */
+    unsigned running; /* states that move through running_to */
+};
+
+#define BIT(state) (1u << (state))
+
+static enum gdfo_status ask(struct gdfo_sched *s, const char *id, const struct request *r,
+                            struct gdfo_error *err)
+{
+    struct gdfo_store_job job = {0};
+    struct gdfo_store_move m = {.reason = "user"};
+    struct seat *seat;
+    enum gdfo_status status;
+    GDFO_LOCK_SCOPE(s->lock);
+    status = gdfo_store_job_get(s->deps.store, GDFO_STORE_LOCAL_PID, id, &job, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    seat = seat_of(s, job.jid);
+    if (r->already & BIT(job.status)) {
+        status = GDFO_STATUS_OK;
+    } else if (((r->waiting | r->running) & BIT(job.status)) == 0) {
+        status = gdfo_error_set(err, GDFO_STATUS_CONFLICT, "%s is %s: it cannot be %s", id,
+                                gdfo_job_status_name(job.status), r->verb);
+    } else {
+        m.to = (r->running & BIT(job.status)) ? r->running_to : r->waiting_to;
+        m.reason = m.to == GDFO_JOB_QUEUED ? NULL : "user";
+        status = gdfo_store_job_set_state(s->deps.store, job.jid, &m, NULL, NULL, err);
+        if (status == GDFO_STATUS_OK && seat && (r->running & BIT(job.status))) {
+            atomic_store_explicit(&seat->stop, (int)r->stop, memory_order_release);
+        }
+    }
+    gdfo_store_job_deinit(&job);
+    gdfo_cond_broadcast(s->changed);
+    return status;
+}
+
+enum gdfo_status gdfo_sched_pause(struct gdfo_sched *s, const char *job_id, struct gdfo_error *err)
+{
+    static const struct request r = {.verb = "paused",
+                                     .waiting_to = GDFO_JOB_PAUSED,
+                                     .running_to = GDFO_JOB_PAUSING,
+                                     .stop = GDFO_JOB_STOP_PAUSE,
+                                     .already = BIT(GDFO_JOB_PAUSING) | BIT(GDFO_JOB_PAUSED),
+                                     .waiting = BIT(GDFO_JOB_QUEUED),
+                                     .running = BIT(GDFO_JOB_RUNNING)};
+    return ask(s, job_id, &r, err);
+}
+
+enum gdfo_status gdfo_sched_resume(struct gdfo_sched *s, const char *job_id, struct gdfo_error *err)
+{
+    static const struct request r = {.verb = "resumed",
+                                     .waiting_to = GDFO_JOB_QUEUED,
+                                     .already = BIT(GDFO_JOB_QUEUED) | BIT(GDFO_JOB_RUNNING),
+                                     .waiting = BIT(GDFO_JOB_PAUSED)};
+    return ask(s, job_id, &r, err);
+}
+
+enum gdfo_status gdfo_sched_cancel(struct gdfo_sched *s, const char *job_id, struct gdfo_error *err)
+{
+    static const struct request r = {.verb = "cancelled",
+                                     .waiting_to = GDFO_JOB_CANCELLED,
+                                     .running_to = GDFO_JOB_CANCELLING,
+                                     .stop = GDFO_JOB_STOP_CANCEL,
+                                     .already = BIT(GDFO_JOB_CANCELLING) | BIT(GDFO_JOB_CANCELLED),
+                                     .waiting = BIT(GDFO_JOB_QUEUED) | BIT(GDFO_JOB_PAUSED) |
+                                                BIT(GDFO_JOB_VALIDATING_FILES),
+                                     .running = BIT(GDFO_JOB_RUNNING)};
+    static const struct request while_pausing = {.verb = "cancelled",
+                                                 .waiting_to = GDFO_JOB_CANCELLING,
+                                                 .running_to = GDFO_JOB_CANCELLED,
+                                                 .stop = GDFO_JOB_STOP_CANCEL,
+                                                 .running = BIT(GDFO_JOB_PAUSING)};
+    enum gdfo_status status = ask(s, job_id, &r, err);
+    if (status == GDFO_STATUS_CONFLICT &&
+        ask(s, job_id, &while_pausing, &(struct gdfo_error){0}) == GDFO_STATUS_OK) {
+        status = GDFO_STATUS_OK;
+    }
+    return status;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------
+ */
+
+void gdfo_sched_wake(struct gdfo_sched *s)
+{
+    GDFO_LOCK_SCOPE(s->lock);
+    gdfo_cond_broadcast(s->changed);
+}
+
+static enum gdfo_status recover(struct gdfo_sched *s, struct gdfo_error *err)
+{
+    struct gdfo_store_recovery found = {0};
+    enum gdfo_status status = gdfo_store_recover(s->deps.store, &found, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_log(GDFO_LOG_INFO, "sched",
+                 "ev=recovered requeued=%lld paused=%lld cancelled=%lld unknown_calls=%lld",
+                 (long long)found.requeued, (long long)found.paused, (long long)found.cancelled,
+                 (long long)found.unknown_calls);
+        status = gdfo_job_register_teachers(s->deps.store, s->deps.models, err);
+    }
+    return status;
+}
+
+static void end(struct gdfo_sched *s)
+{
+    gdfo_cond_destroy(s->changed);
+    gdfo_lock_destroy(s->lock);
+    gdfo_mem_free(s);
+}
+
+enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *store,
+                                  struct gdfo_models *models, struct gdfo_pool *pool,
+                                  const struct gdfo_sched_config *config, struct gdfo_error *err)
+{
+    struct gdfo_sched *s;
+    enum gdfo_status status;
+    if (config->n_workers < 1 || config->n_workers > WORKERS_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID, "sched.workers %u: want 1..%d",
+                              config->n_workers, WORKERS_MAX);
+    }
+    s = gdfo_mem_array(1, sizeof *s + config->n_workers * sizeof s->seats[0]);
+    if (!s) {
+        return gdfo_error_no_memory(err, "scheduler");
+    }
+    s->deps = (struct gdfo_job_deps){store, models, pool};
+    s->lock = gdfo_lock_create();
+    s->changed = gdfo_cond_create();
+    status = s->lock && s->changed ? recover(s, err) : gdfo_error_no_memory(err, "scheduler");
+    if (status != GDFO_STATUS_OK) {
+        end(s);
+        return status;
+    }
+    for (unsigned i = 0; i < config->n_workers; i++) {
+        s->seats[i].sched = s;
+        s->seats[i].thread = gdfo_thread_start("worker", serve, &s->seats[i]);
+        if (!s->seats[i].thread) {
+            gdfo_sched_stop(s);
+            return gdfo_error_set(err, GDFO_STATUS_NO_MEMORY, "cannot start worker %u", i);
+        }
+        gdfo_lock_acquire(s->lock);
+        s->n_workers = i + 1;
+        gdfo_lock_release(s->lock);
+    }
+    *out = s;
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_sched_stop(struct gdfo_sched *s)
+{
+    if (!s) {
+        return;
+    }
+    gdfo_lock_acquire(s->lock);
+    s->is_stopping = 1;
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        int none = GDFO_JOB_STOP_NONE; /* a job that pauses or cancels already keeps its errand */
+        (void)atomic_compare_exchange_strong(&s->seats[i].stop, &none, (int)GDFO_JOB_STOP_DRAIN);
+    }
+    gdfo_cond_broadcast(s->changed);
+    gdfo_lock_release(s->lock);
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        gdfo_thread_join(s->seats[i].thread);
+    }
+    end(s);
+}
