@@ -22,14 +22,16 @@ const char *gdfo_job_machine_class(void)
 /* ---- moves --------------------------------------------------------------------------------------
  */
 
-static void move(struct gdfo_store *store, int64_t jid, const struct gdfo_store_move *m)
+static enum gdfo_status move(struct gdfo_store *store, int64_t jid, const struct gdfo_store_move *m)
 {
     struct gdfo_error err = {0};
     char quoted[600];
-    if (gdfo_store_job_set_state(store, jid, m, NULL, NULL, &err) != GDFO_STATUS_OK) {
+    enum gdfo_status status = gdfo_store_job_set_state(store, jid, m, NULL, NULL, &err);
+    if (status != GDFO_STATUS_OK) {
         gdfo_log(GDFO_LOG_ERROR, "job", "ev=move_failed to=%s why=%s", gdfo_job_status_name(m->to),
                  gdfo_log_quote(err.text, quoted, (int)sizeof quoted));
     }
+    return status;
 }
 
 /* Whose fault: the request's and the data's, or ours. Codes are the closed list of service.md 1.2.
@@ -69,7 +71,7 @@ static const char *fail_reason(const struct gdfo_error *e)
     return "user_error";
 }
 
-static void fail(struct gdfo_store *store, int64_t jid, struct gdfo_error *why)
+static enum gdfo_status fail(struct gdfo_store *store, int64_t jid, struct gdfo_error *why)
 {
     struct gdfo_store_move m = {.to = GDFO_JOB_FAILED, .fail = why};
     char quoted[600];
@@ -77,7 +79,7 @@ static void fail(struct gdfo_store *store, int64_t jid, struct gdfo_error *why)
     m.reason = fail_reason(why);
     gdfo_log(GDFO_LOG_WARN, "job", "ev=failed code=%s why=%s", why->code,
              gdfo_log_quote(why->text, quoted, (int)sizeof quoted));
-    move(store, jid, &m);
+    return move(store, jid, &m);
 }
 
 /* ---- validate -----------------------------------------------------------------------------------
@@ -135,12 +137,12 @@ void gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store
     if (status == GDFO_STATUS_OK) {
         mark_files(deps, job, &p, 1);
         report_warnings(deps, &p, job->jid);
-        move(deps->store, job->jid, &m);
+        GDFO_IGNORE(move(deps->store, job->jid, &m)); /* cancelled meanwhile: logged */
     } else {
         if (strcmp(err.code, "invalid_training_file") == 0) {
             mark_files(deps, job, &p, 0);
         }
-        fail(deps->store, job->jid, &err);
+        GDFO_IGNORE(fail(deps->store, job->jid, &err));
     }
     gdfo_job_parts_deinit(&p);
     gdfo_log_context("job", NULL);
@@ -262,23 +264,22 @@ static enum gdfo_status run_steps(struct run *r, struct gdfo_report *report, str
     return status;
 }
 
-static void succeed(struct run *r, const struct gdfo_report *report)
+static enum gdfo_status succeed(struct run *r, const struct gdfo_report *report)
 {
     struct gdfo_store_checkpoint best = {0};
     struct gdfo_error err = {0};
     char model[GDFO_STORE_NAME_BYTES];
     size_t n_id = strlen(r->job->id);
+    enum gdfo_status status;
     struct gdfo_store_move m = {.to = GDFO_JOB_SUCCEEDED, .reason = report->reason, .model = model};
     if (r->parts.spec->fails_on_exhausted && strcmp(report->reason, "budget_exhausted") == 0) {
         GDFO_IGNORE(
             gdfo_error_set(&err, GDFO_STATUS_BUDGET, "the budget ran out before the method ended"));
-        fail(r->deps->store, r->job->jid, &err);
-        return;
+        return fail(r->deps->store, r->job->jid, &err);
     }
     if (gdfo_store_checkpoint_get(r->deps->store, r->job->jid, "best", &best, &err) !=
         GDFO_STATUS_OK) {
-        fail(r->deps->store, r->job->jid, &err);
-        return;
+        return fail(r->deps->store, r->job->jid, &err);
     }
     (void)snprintf(model, sizeof model, "gdfo:%.256s:%s:%s", r->job->teacher, r->job->suffix,
                    n_id > 8 ? r->job->id + n_id - 8 : r->job->id);
@@ -286,10 +287,11 @@ static void succeed(struct run *r, const struct gdfo_report *report)
     if (gdfo_job_steps_metrics_file(&r->steps, &err) != GDFO_STATUS_OK) {
         gdfo_log(GDFO_LOG_WARN, "job", "ev=no_metrics_file");
     }
-    move(r->deps->store, r->job->jid, &m);
+    gdfo_log(GDFO_LOG_INFO, "job", "ev=succeeded reason=%s", report->reason);
+    status = move(r->deps->store, r->job->jid, &m);
     GDFO_IGNORE(gdfo_store_snapshot_drop(r->deps->store, r->job->jid, &err));
     gdfo_store_checkpoint_deinit(&best);
-    gdfo_log(GDFO_LOG_INFO, "job", "ev=succeeded reason=%s", report->reason);
+    return status;
 }
 
 /* A job that was asked to stop: what was asked last decides, and the row says where it stood
@@ -308,7 +310,7 @@ static void end_stopped(struct run *r)
     case GDFO_JOB_STOP_DRAIN: break;
     }
     gdfo_log(GDFO_LOG_INFO, "job", "ev=stopped to=%s", gdfo_job_status_name(m.to));
-    move(r->deps->store, r->job->jid, &m);
+    GDFO_IGNORE(move(r->deps->store, r->job->jid, &m));
 }
 
 void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,
@@ -317,6 +319,7 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
     struct run r = {.deps = deps, .job = job, .stop = stop};
     struct gdfo_report report;
     struct gdfo_error err = {0};
+    enum gdfo_status moved = GDFO_STATUS_OK;
     enum gdfo_status status;
     memset(&report, 0, sizeof report);
     gdfo_log_context("job", job->id);
@@ -328,15 +331,18 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
         status = run_steps(&r, &report, &err);
     }
     if (status == GDFO_STATUS_OK) {
-        succeed(&r, &report);
+        moved = succeed(&r, &report);
     } else if (status == GDFO_STATUS_CANCELLED) {
         end_stopped(&r);
     } else if (status == GDFO_STATUS_FULL) {
         struct gdfo_store_move m = {.to = GDFO_JOB_PAUSED, .reason = "disk_full"};
         gdfo_log(GDFO_LOG_ERROR, "job", "ev=disk_full");
-        move(deps->store, job->jid, &m);
+        moved = move(deps->store, job->jid, &m);
     } else {
-        fail(deps->store, job->jid, &err);
+        moved = fail(deps->store, job->jid, &err);
+    }
+    if (moved == GDFO_STATUS_CONFLICT) {
+        end_stopped(&r); /* asked to cancel while the last step ended: the person's word counts */
     }
     close_run(&r);
     gdfo_log_context("job", NULL);

@@ -311,8 +311,7 @@ enum gdfo_status gdfo_sched_cancel(struct gdfo_sched *s, const char *job_id, str
                                                 BIT(GDFO_JOB_VALIDATING_FILES),
                                      .running = BIT(GDFO_JOB_RUNNING)};
     static const struct request while_pausing = {.verb = "cancelled",
-                                                 .waiting_to = GDFO_JOB_CANCELLING,
-                                                 .running_to = GDFO_JOB_CANCELLED,
+                                                 .running_to = GDFO_JOB_CANCELLING,
                                                  .stop = GDFO_JOB_STOP_CANCEL,
                                                  .running = BIT(GDFO_JOB_PAUSING)};
     enum gdfo_status status = ask(s, job_id, &r, err);
