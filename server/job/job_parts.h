@@ -42,7 +42,7 @@ struct gdfo_job_parts {
     struct gdfo_label_ids *label_ids; /* the same for the teacher */
     struct gdfo_job_texts train, dev;
     enum gdfo_position position;
-    char student_name[128];
+    char student_name[GDFO_STORE_NAME_BYTES];
 };
 
 GDFO_MUST_USE enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p,

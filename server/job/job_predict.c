@@ -112,7 +112,7 @@ static const struct gdfo_head *head_of(const struct prediction *p)
 static uint32_t anchors_asked(const struct prediction *p)
 {
     const struct gdfo_head *h = head_of(p);
-    return h && gdfo_head_n_anchors(h) > 0 ? p->artefact->n_anchors : 0;
+    return h && gdfo_head_shape_of(h)->n_anchors > 0 ? p->artefact->n_anchors : 0;
 }
 
 static enum gdfo_status render_inputs(struct prediction *p, struct gdfo_error *err)

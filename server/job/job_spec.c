@@ -60,7 +60,7 @@ static void report_type(struct gdfo_job_spec_check *c, const struct gdfo_json *v
                         const char *prefix, const char *key, const char *want)
 {
     char detail[DETAIL_BYTES];
-    (void)snprintf(detail, sizeof detail, "%s is %s; want %s", key,
+    (void)snprintf(detail, sizeof detail, "%.64s is %s; want %.120s", key,
                    gdfo_json_type_name(gdfo_json_type(v)), want);
     gdfo_job_spec_report(c, prefix, key, "invalid_value", detail);
 }

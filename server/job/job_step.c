@@ -197,11 +197,11 @@ static enum gdfo_status add_series(struct gdfo_job_steps *s, const char *name, s
                                    struct gdfo_error *err)
 {
     struct gdfo_store_bucket rows[CSV_CHUNK];
+    struct gdfo_store_metric_query q = {.jid = s->jid, .name = name, .points = CSV_CHUNK};
     int64_t after = -1;
     size_t n = 0;
     do {
-        enum gdfo_status status =
-            gdfo_store_metric_points(s->store, s->jid, name, after, rows, CSV_CHUNK, &n, err);
+        enum gdfo_status status = gdfo_store_metric_points(s->store, &q, after, rows, &n, err);
         if (status != GDFO_STATUS_OK) {
             return status;
         }

@@ -250,7 +250,7 @@ static enum gdfo_status build(struct gdfo_pupil *p, char note[240], struct gdfo_
         status = cache_texts(p, err);
     }
     if (status == GDFO_STATUS_OK) {
-        p->width_s = gdfo_student_width(p->student);
+        p->width_s = gdfo_model_config(p->env->student_model)->d_model;
         if (!p->env->is_same_model) {
             status = gdfo_pupil_bridge_fit(&p->bridge, p->env->teacher_model, p->env->student_model,
                                            &n_shared, err);
@@ -409,7 +409,7 @@ enum gdfo_status gdfo_pupil_learn(struct gdfo_pupil *p, const float *rows, const
         status = learn_once(p, rows_s, lp, n, &one, err);
         sum += one;
     }
-    *loss = p->opts->distill_steps > 0 ? sum / (double)p->opts->distill_steps : NAN;
+    *loss = p->opts->distill_steps > 0 ? sum / (double)p->opts->distill_steps : (double)NAN;
     return status;
 }
 

@@ -422,7 +422,7 @@ static void report_generation(const struct gdfo_search *s, uint32_t n, struct gd
         }
     }
     gdfo_report_metric_add(r, "loss_gen_min", min);
-    gdfo_report_metric_add(r, "loss_gen_mean", n_finite > 0 ? sum / n_finite : NAN);
+    gdfo_report_metric_add(r, "loss_gen_mean", n_finite > 0 ? sum / n_finite : (double)NAN);
     gdfo_report_metric_add(r, "loss_gen_max", max);
     gdfo_report_metric_add(r, "step_size", gdfo_optim_view(s->optim).step_size);
     if (n_finite < n) {

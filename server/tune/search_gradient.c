@@ -43,7 +43,7 @@ static double kendall_tau(const double *a, const double *b, uint32_t n)
             pairs++;
         }
     }
-    return pairs > 0 ? (double)agree / (double)pairs : NAN;
+    return pairs > 0 ? (double)agree / (double)pairs : (double)NAN;
 }
 
 static double distance(const float *a, const float *b, size_t n)

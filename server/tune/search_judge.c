@@ -31,7 +31,7 @@ static enum gdfo_status fit(const struct gdfo_search *s, enum gdfo_head_kind kin
 
 static const struct gdfo_head_score *score_of(const struct gdfo_head *h)
 {
-    return gdfo_head_score_of(h, gdfo_head_kind_of(h));
+    return gdfo_head_score_of(h, gdfo_head_shape_of(h)->kind);
 }
 
 double gdfo_search_objective(const struct gdfo_search *s, const float *lp, struct gdfo_error *err)
@@ -113,13 +113,13 @@ static enum gdfo_status new_result(struct gdfo_search *s, const struct gdfo_incu
     a->d_model = (uint32_t)(s->n_floats / a->n_prompt_tokens);
     a->position = s->env.position;
     a->rows = gdfo_mem_dup(who->rows, s->n_floats * sizeof *a->rows);
-    a->n_anchors = gdfo_head_n_anchors(*head) > 0 ? n_anchors : 0;
+    a->n_anchors = gdfo_head_shape_of(*head)->n_anchors > 0 ? n_anchors : 0;
     a->anchor_ids = gdfo_mem_dup(ids, a->n_anchors * sizeof *ids);
     a->evals = m->evals;
     a->queries = m->queries;
     a->loss_train = score_of(*head)->loss;
-    a->loss_dev = s->env.dev.n > 0 ? j.loss : NAN;
-    a->metric_dev = s->env.dev.n > 0 ? j.metric : NAN;
+    a->loss_dev = s->env.dev.n > 0 ? j.loss : (double)NAN;
+    a->metric_dev = s->env.dev.n > 0 ? j.metric : (double)NAN;
     if (!a->rows || !a->anchor_ids || !gdfo_buf_ok(&b)) {
         status = gdfo_error_no_memory(err, "result");
     } else {
