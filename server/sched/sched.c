@@ -13,6 +13,7 @@
 #include "server/job/job_predict.h"
 #include "server/job/job_run.h"
 #include "server/store/store_job.h"
+#include "server/store/store_sched.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
