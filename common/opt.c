@@ -70,6 +70,11 @@ static const char *choice_at(const char *choices, int index, size_t *n)
     return p;
 }
 
+static size_t text_bytes(const struct gdfo_opt *o)
+{
+    return o->type == GDFO_OPT_PATH ? GDFO_OPT_PATH_BYTES : GDFO_OPT_STR_BYTES;
+}
+
 /* What would be accepted: "an integer 2..1024". */
 static void describe(const struct gdfo_opt *o, char *out, size_t n)
 {
@@ -84,7 +89,8 @@ static void describe(const struct gdfo_opt *o, char *out, size_t n)
     case GDFO_OPT_BOOL: (void)snprintf(out, n, "true or false"); break;
     case GDFO_OPT_ENUM: (void)snprintf(out, n, "one of %s", o->choices); break;
     case GDFO_OPT_STR:
-        (void)snprintf(out, n, "text of at most %d bytes", GDFO_OPT_STR_BYTES - 1);
+    case GDFO_OPT_PATH:
+        (void)snprintf(out, n, "text of at most %zu bytes", text_bytes(o) - 1);
         break;
     }
 }
@@ -120,10 +126,10 @@ static int store_enum(const struct gdfo_opt *o, void *values, const char *word)
 static int store_str(const struct gdfo_opt *o, void *values, const char *text)
 {
     size_t n = strlen(text);
-    if (n >= GDFO_OPT_STR_BYTES) {
+    if (n >= text_bytes(o)) {
         return 0;
     }
-    memset(at(values, o), 0, GDFO_OPT_STR_BYTES);
+    memset(at(values, o), 0, text_bytes(o));
     memcpy(at(values, o), text, n);
     return 1;
 }
@@ -145,7 +151,8 @@ static int store_text(const struct gdfo_opt *o, void *values, const char *text)
     case GDFO_OPT_NUM: return gdfo_parse_f64(text, &num) && store_num(o, values, num);
     case GDFO_OPT_BOOL: return gdfo_parse_bool(text, &flag) && store_bool(o, values, flag);
     case GDFO_OPT_ENUM: return store_enum(o, values, text);
-    case GDFO_OPT_STR: return store_str(o, values, text);
+    case GDFO_OPT_STR:
+    case GDFO_OPT_PATH: return store_str(o, values, text);
     }
     return 0;
 }
@@ -161,7 +168,8 @@ static int store_json(const struct gdfo_opt *o, void *values, const struct gdfo_
     case GDFO_OPT_NUM: return gdfo_json_number(v, &num) && store_num(o, values, num);
     case GDFO_OPT_BOOL: return gdfo_json_bool(v, &flag) && store_bool(o, values, flag);
     case GDFO_OPT_ENUM: return text && store_enum(o, values, text);
-    case GDFO_OPT_STR: return text && store_str(o, values, text);
+    case GDFO_OPT_STR:
+    case GDFO_OPT_PATH: return text && store_str(o, values, text);
     }
     return 0;
 }
@@ -338,7 +346,8 @@ static void put_value(struct gdfo_json_writer *w, const char *key, const struct 
         memcpy(&flag, value, sizeof flag);
         put_choice(w, key, o, flag);
         break;
-    case GDFO_OPT_STR: gdfo_json_put_str(w, key, value); break;
+    case GDFO_OPT_STR:
+    case GDFO_OPT_PATH: gdfo_json_put_str(w, key, value); break;
     }
 }
 
@@ -364,9 +373,9 @@ static void put_bound(struct gdfo_json_writer *w, const char *key, const struct 
 
 static void put_row(struct gdfo_json_writer *w, const struct gdfo_opt *o)
 {
-    static const char *const types[] = {"integer", "number", "boolean", "enum", "string"};
+    static const char *const types[] = {"integer", "number", "boolean", "enum", "string", "string"};
     struct gdfo_opt alone = *o; /* the default goes through the same parser and printer */
-    char value[GDFO_OPT_STR_BYTES] = {0};
+    char value[GDFO_OPT_PATH_BYTES] = {0};
     size_t n;
     alone.offset = 0;
     GDFO_CHECK(store_text(&alone, value, o->fallback ? o->fallback : ""));

@@ -18,10 +18,18 @@
  * per generation"}, {0}};
  *
  * Member types: INT int64_t, NUM double, BOOL int, ENUM int (index into choices "a|b|c"), STR
- * char[64].
+ * char[64], PATH char[1024].
  */
-enum gdfo_opt_type { GDFO_OPT_INT, GDFO_OPT_NUM, GDFO_OPT_BOOL, GDFO_OPT_ENUM, GDFO_OPT_STR };
-#define GDFO_OPT_STR_BYTES 64
+enum gdfo_opt_type {
+    GDFO_OPT_INT,
+    GDFO_OPT_NUM,
+    GDFO_OPT_BOOL,
+    GDFO_OPT_ENUM,
+    GDFO_OPT_STR,
+    GDFO_OPT_PATH
+};
+#define GDFO_OPT_STR_BYTES  64
+#define GDFO_OPT_PATH_BYTES 1024
 
 struct gdfo_opt {
     const char *name;

@@ -1,0 +1,280 @@
+#include "server/config.h"
+
+#include "common/check.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/config_priv.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_MAX_BYTES   ((size_t)1 << 20)
+#define FAULTS_MAX_BYTES ((size_t)64 << 10)
+#define ENV_NAME_BYTES   64
+
+#define CFG(key, type, member, fallback, min, max, choices, help)                                  \
+    {key, GDFO_OPT_##type, offsetof(struct gdfo_config, member), fallback, min, max, choices, help},
+static const struct gdfo_opt rows[] = {
+#include "server/config.def"
+    {0}};
+#undef CFG
+
+_Static_assert(sizeof rows / sizeof rows[0] <= GDFO_CONFIG_KEYS_MAX,
+               "sources[] has a place for each");
+
+const struct gdfo_opt *gdfo_config_rows(void)
+{
+    return rows;
+}
+
+struct gdfo_config *gdfo_config_create(void)
+{
+    struct gdfo_config *c = gdfo_mem_array(1, sizeof *c);
+    if (c) {
+        gdfo_opt_defaults(rows, c);
+    }
+    return c;
+}
+
+void gdfo_config_faults_init(struct gdfo_config_faults *f)
+{
+    f->n = 0;
+    gdfo_buf_init(&f->text, FAULTS_MAX_BYTES);
+}
+
+void gdfo_config_fault(struct gdfo_config_faults *f, const char *where, const char *fmt, ...)
+{
+    char words[GDFO_ERROR_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    GDFO_IGNORE(vsnprintf(words, sizeof words, fmt, args));
+    va_end(args);
+    gdfo_buf_addf(&f->text, "%s: %s\n", where, words);
+    f->n++;
+}
+
+static size_t row_of(const char *key)
+{
+    size_t i = 0;
+    while (rows[i].name && strcmp(rows[i].name, key) != 0) {
+        i++;
+    }
+    return i;
+}
+
+void gdfo_config_set(struct gdfo_config *c, enum gdfo_config_source source, const char *key,
+                     const char *value, const char *where, struct gdfo_config_faults *faults)
+{
+    struct gdfo_error err = {0};
+    size_t i = row_of(key);
+    struct gdfo_config probe; /* a value of lower rank must be right too */
+    void *to = rows[i].name && source < c->sources[i] ? (void *)&probe : (void *)c;
+    if (gdfo_opt_set_text(rows, to, key, value, &err) != GDFO_STATUS_OK) {
+        gdfo_config_fault(faults, where, "%s", err.text);
+    } else if (to == (void *)c) {
+        c->sources[i] = source;
+    }
+}
+
+/* http.port -> GDFO_HTTP_PORT */
+static void env_name(const char *key, char out[ENV_NAME_BYTES])
+{
+    size_t n = (size_t)snprintf(out, ENV_NAME_BYTES, "GDFO_%s", key);
+    GDFO_CHECK(n < ENV_NAME_BYTES);
+    for (; *out; out++) {
+        *out = *out == '.' ? '_' : (char)toupper((unsigned char)*out);
+    }
+}
+
+void gdfo_config_read_env(struct gdfo_config *c, gdfo_config_lookup lookup, void *ctx,
+                          struct gdfo_config_faults *faults)
+{
+    for (const struct gdfo_opt *o = rows; o->name; o++) {
+        char name[ENV_NAME_BYTES];
+        const char *value;
+        env_name(o->name, name);
+        value = lookup(ctx, name);
+        if (value && *value) {
+            gdfo_config_set(c, GDFO_CONFIG_ENVIRONMENT, o->name, value, name, faults);
+        }
+    }
+}
+
+/* ---- the command line ---------------------------------------------------------------------- */
+
+static const struct {
+    const char *flag;
+    enum gdfo_config_verb verb;
+    int takes_file; /* 2: must have one */
+} verbs[] = {
+    {"--config", GDFO_CONFIG_RUN, 2},         {"--check-config", GDFO_CONFIG_CHECK, 1},
+    {"--print-config", GDFO_CONFIG_PRINT, 0}, {"--help-config", GDFO_CONFIG_HELP_CONFIG, 0},
+    {"--help", GDFO_CONFIG_HELP, 0},          {"-h", GDFO_CONFIG_HELP, 0},
+    {"--version", GDFO_CONFIG_VERSION, 0},
+};
+#define N_VERBS (sizeof verbs / sizeof verbs[0])
+
+static size_t verb_of(const char *arg)
+{
+    size_t n = strcspn(arg, "=");
+    size_t i = 0;
+    while (i < N_VERBS && (strlen(verbs[i].flag) != n || strncmp(arg, verbs[i].flag, n) != 0)) {
+        i++;
+    }
+    return i;
+}
+
+/* Takes a verb and its file; returns how many further arguments that used up. */
+static int take_verb(size_t v, int n_left, char *const *args, struct gdfo_config_command *command,
+                     struct gdfo_config_faults *faults)
+{
+    const char *equals = strchr(args[0], '=');
+    const char *file = equals ? equals + 1 : NULL;
+    int used = 0;
+    if (!file && verbs[v].takes_file && n_left > 1 && strncmp(args[1], "--", 2) != 0) {
+        file = args[1];
+        used = 1;
+    }
+    if ((file && !verbs[v].takes_file) || (file && !*file) || (!file && verbs[v].takes_file == 2)) {
+        gdfo_config_fault(faults, "command line", "%s %s", args[0],
+                          verbs[v].takes_file ? "needs the name of a file" : "takes no value");
+    }
+    if (file) {
+        command->file = file;
+    }
+    if (verbs[v].verb != GDFO_CONFIG_RUN) {
+        command->verb = verbs[v].verb;
+    }
+    return used;
+}
+
+static void take_setting(struct gdfo_config *c, const char *arg, struct gdfo_config_faults *faults)
+{
+    char key[128];
+    const char *equals = strchr(arg, '=');
+    size_t n = equals ? (size_t)(equals - arg) : strlen(arg);
+    if (strncmp(arg, "--", 2) != 0 || n - 2 >= sizeof key) {
+        gdfo_config_fault(faults, "command line", "'%.64s'; want --key=value, see --help", arg);
+        return;
+    }
+    memcpy(key, arg + 2, n - 2);
+    key[n - 2] = '\0';
+    if (!equals && rows[row_of(key)].name) {
+        gdfo_config_fault(faults, "command line", "--%s needs a value: --%s=...", key, key);
+        return;
+    }
+    gdfo_config_set(c, GDFO_CONFIG_FLAG, key, equals ? equals + 1 : "", "command line", faults);
+}
+
+void gdfo_config_read_args(struct gdfo_config *c, int argc, char *const *argv,
+                           struct gdfo_config_command *command, struct gdfo_config_faults *faults)
+{
+    for (int i = 1; i < argc; i++) {
+        size_t v = verb_of(argv[i]);
+        if (v < N_VERBS) {
+            i += take_verb(v, argc - i, argv + i, command, faults);
+        } else {
+            take_setting(c, argv[i], faults);
+        }
+    }
+}
+
+/* ---- putting it together ------------------------------------------------------------------- */
+
+static void default_data_dir(struct gdfo_config *c, gdfo_config_lookup lookup, void *ctx,
+                             struct gdfo_config_faults *faults)
+{
+    const char *state = lookup(ctx, "STATE_DIRECTORY"); /* systemd's; several are split by ':' */
+    const char *home = lookup(ctx, "HOME");
+    int n = 0;
+    if (c->data_dir[0]) {
+        return;
+    }
+    if (state && *state) {
+        n = snprintf(c->data_dir, sizeof c->data_dir, "%.*s", (int)strcspn(state, ":"), state);
+    } else if (home && *home) {
+        n = snprintf(c->data_dir, sizeof c->data_dir, "%s/.local/state/gdfod", home);
+    }
+    if (n <= 0 || n >= (int)sizeof c->data_dir) {
+        gdfo_config_fault(faults, "data.dir", "neither STATE_DIRECTORY nor HOME gives one; set it");
+    }
+}
+
+static void default_models_dir(struct gdfo_config *c, struct gdfo_config_faults *faults)
+{
+    int n;
+    if (c->models_dir[0]) {
+        return;
+    }
+    n = snprintf(c->models_dir, sizeof c->models_dir, "%s/models", c->data_dir);
+    if (n >= (int)sizeof c->models_dir) {
+        gdfo_config_fault(faults, "models.dir", "data.dir is too long to stand in front of it");
+    }
+}
+
+static void check_sections(const struct gdfo_config *c, struct gdfo_config_faults *faults)
+{
+    char where[GDFO_OPT_STR_BYTES + 16];
+    for (size_t i = 0; i < c->n_teachers; i++) {
+        const struct gdfo_config_teacher *t = &c->teachers[i];
+        GDFO_IGNORE(snprintf(where, sizeof where, "[teacher %s]", t->name));
+        if (strcmp(t->adapter, "embedded") != 0) {
+            gdfo_config_fault(faults, where, "adapter is '%s'; this build has: embedded",
+                              t->adapter);
+        }
+        if (!t->model[0]) {
+            gdfo_config_fault(faults, where, "model is missing: the stem of a file in models.dir");
+        }
+    }
+    for (size_t i = 0; i < c->n_students; i++) {
+        const struct gdfo_config_student *s = &c->students[i];
+        GDFO_IGNORE(snprintf(where, sizeof where, "[student %s]", s->name));
+        if (!s->file[0] || strchr(s->file, '/') || s->file[0] == '.') {
+            gdfo_config_fault(faults, where, "file is '%.64s'; want a file's name in models.dir",
+                              s->file);
+        }
+    }
+}
+
+void gdfo_config_settle(struct gdfo_config *c, gdfo_config_lookup lookup, void *ctx,
+                        struct gdfo_config_faults *faults)
+{
+    default_data_dir(c, lookup, ctx, faults);
+    default_models_dir(c, faults);
+    check_sections(c, faults);
+}
+
+static const char *real_environment(void *ctx, const char *name)
+{
+    (void)ctx;
+    return getenv(name);
+}
+
+static void read_file(struct gdfo_config *c, const char *path, struct gdfo_config_faults *faults)
+{
+    struct gdfo_buf text;
+    struct gdfo_error err = {0};
+    gdfo_buf_init(&text, FILE_MAX_BYTES);
+    if (gdfo_file_read(path, &text, &err) == GDFO_STATUS_OK) {
+        gdfo_config_read_text(c, text.data ? text.data : "", text.len, path, faults);
+    } else {
+        gdfo_config_fault(faults, "--config", "%s", err.text);
+    }
+    gdfo_buf_deinit(&text);
+}
+
+void gdfo_config_load(struct gdfo_config *c, int argc, char *const *argv,
+                      struct gdfo_config_command *command, struct gdfo_config_faults *faults)
+{
+    *command = (struct gdfo_config_command){GDFO_CONFIG_RUN, NULL};
+    gdfo_config_read_args(c, argc, argv, command, faults);
+    if (command->file) {
+        read_file(c, command->file, faults);
+    }
+    gdfo_config_read_env(c, real_environment, NULL, faults);
+    gdfo_config_settle(c, real_environment, NULL, faults);
+}
