@@ -301,6 +301,30 @@ static void a_bad_injected_point_does_not_shrink_the_covariance(void **state)
     assert_true(variance[1] > variance[0] + 0.05);
 }
 
+/* With two finite losses among eight the mean moves to between those two points, whatever the six
+ * others are: their shares go to the two. */
+static void points_without_a_loss_do_not_pull_the_mean(void **state)
+{
+    enum { N = 3, POPSIZE = 8 };
+    static const struct setting small[] = {{"popsize", "8"}, {0}};
+    struct gdfo_optim *o = make(N, 3, small);
+    struct gdfo_error err = {0};
+    double between;
+    (void)state;
+    gdfo_test_ok(gdfo_optim_ask(o, points, &err), &err);
+    for (size_t i = 0; i < POPSIZE; i++) {
+        losses[i] = NAN;
+    }
+    losses[2] = 1;
+    losses[5] = 2;
+    gdfo_test_ok(gdfo_optim_tell(o, losses, &err), &err);
+    between = distance(points + (size_t)2 * N, gdfo_optim_view(o).mean, N) +
+              distance(points + (size_t)5 * N, gdfo_optim_view(o).mean, N);
+    gdfo_test_near(between, distance(points + (size_t)2 * N, points + (size_t)5 * N, N), 1e-12);
+    assert_true(distance(points + (size_t)2 * N, gdfo_optim_view(o).mean, N) < 0.5 * between);
+    gdfo_optim_destroy(o);
+}
+
 /* ---- bounds ---- */
 
 static void a_full_covariance_has_a_largest_dimension(void **state)
@@ -370,6 +394,7 @@ int main(void)
         cmocka_unit_test(injected_points_stand_behind_the_probes),
         cmocka_unit_test(a_good_injected_point_pulls_the_mean_but_only_so_far),
         cmocka_unit_test(a_bad_injected_point_does_not_shrink_the_covariance),
+        cmocka_unit_test(points_without_a_loss_do_not_pull_the_mean),
         cmocka_unit_test(a_full_covariance_has_a_largest_dimension),
         cmocka_unit_test(one_dimension_and_two_candidates_are_enough),
         cmocka_unit_test(lazy_decompositions_survive_a_save),

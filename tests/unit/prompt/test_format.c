@@ -427,6 +427,23 @@ static void a_gdfo_file_with_a_huge_description_is_refused(void **state)
     gdfo_buf_deinit(&b);
 }
 
+static void padding_that_is_not_zero_is_refused(void **state)
+{
+    static const char json[] = HEAD("1", "1") TAIL;
+    struct gdfo_prompt_file f = {0};
+    struct gdfo_error err = {0};
+    unsigned char sum[GDFO_SHA256_BYTES];
+    struct gdfo_buf b;
+    (void)state;
+    seal(&b, json, strlen(json), 4);
+    b.data[b.len - 32 - 4 - 1] = 'x'; /* the last byte in front of the rows, sealed again */
+    gdfo_sha256(b.data, b.len - 32, sum);
+    memcpy(b.data + b.len - 32, sum, sizeof sum);
+    assert_int_equal(gdfo_prompt_read_gdfo(&f, b.data, b.len, &err), GDFO_STATUS_FORMAT);
+    assert_string_equal(err.text, "prompt file: padding is not zero");
+    gdfo_buf_deinit(&b);
+}
+
 static void tensors_say(const char *json, size_t n_data, const char *words)
 {
     struct gdfo_prompt_file f = {0};
@@ -516,6 +533,13 @@ static void a_header_longer_than_the_file_is_refused(void **state)
     struct gdfo_error err = {0};
     struct gdfo_buf b;
     (void)state;
+    for (size_t past = 1; past <= 8; past++) {
+        char bytes[10] = {(char)(2 + past), 0, 0, 0, 0, 0, 0, 0, '{', '}'};
+        never_reads(gdfo_prompt_read_safetensors, bytes, sizeof bytes);
+        assert_int_equal(gdfo_prompt_read_safetensors(&f, bytes, sizeof bytes, &err),
+                         GDFO_STATUS_FORMAT);
+        assert_non_null(strstr(err.text, "the file has 2"));
+    }
     gdfo_buf_init(&b, 1 << 16);
     gdfo_buf_u64(&b, UINT64_MAX);
     gdfo_buf_add(&b, "{}");
@@ -563,6 +587,7 @@ int main(void)
         cmocka_unit_test(a_changed_byte_of_safetensors_is_harmless),
         cmocka_unit_test(a_sealed_gdfo_file_that_lies_is_refused),
         cmocka_unit_test(a_gdfo_file_with_a_huge_description_is_refused),
+        cmocka_unit_test(padding_that_is_not_zero_is_refused),
         cmocka_unit_test(safetensors_that_lie_about_sizes_are_refused),
         cmocka_unit_test(safetensors_that_hold_something_else_are_refused),
         cmocka_unit_test(safetensors_with_odd_metadata_are_refused),
