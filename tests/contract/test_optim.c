@@ -1,4 +1,5 @@
 #include "common/mem.h"
+#include "server/num/gemm.h"
 #include "server/optim/optim_ops.h"
 #include "tests/support/test.h"
 
@@ -217,7 +218,7 @@ static void losses_that_are_no_numbers_are_tolerated(const struct variant *v)
 {
     double x[POINTS_MAX];
     double losses[POINTS_MAX / DIM];
-    static const double odd[] = {NAN, INFINITY, -INFINITY};
+    static const double odd[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
     struct gdfo_error err = {0};
     struct gdfo_optim *o = make(v, 6);
     double first = sphere(gdfo_optim_view(o).mean);
@@ -249,7 +250,7 @@ static void a_lost_generation_changes_nothing(const struct variant *v)
     step_size = gdfo_optim_view(o).step_size;
     gdfo_test_ok(gdfo_optim_ask(o, x, &err), &err);
     for (size_t i = 0; i < POINTS_MAX / DIM; i++) {
-        losses[i] = NAN;
+        losses[i] = (double)NAN;
     }
     gdfo_test_ok(gdfo_optim_tell(o, losses, &err), &err);
     assert_memory_equal(mean, gdfo_optim_view(o).mean, sizeof mean);
@@ -423,5 +424,6 @@ int main(void)
         cmocka_unit_test(every_optimiser_damaged_states_are_refused),
         cmocka_unit_test(every_optimiser_out_of_memory_is_reported),
     };
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "common/mem.h"
 #include "common/rng.h"
+#include "server/num/gemm.h"
 #include "server/num/la.h"
 #include "tests/support/test.h"
 
@@ -111,5 +112,6 @@ int main(void)
         cmocka_unit_test(the_same_matrix_gives_the_same_bits),
         cmocka_unit_test(no_memory_gives_no_workspace),
     };
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 #include "common/mem.h"
+#include "server/num/gemm.h"
 #include "server/optim/optim_ops.h"
 #include "tests/support/test.h"
 
@@ -313,7 +314,7 @@ static void points_without_a_loss_do_not_pull_the_mean(void **state)
     (void)state;
     gdfo_test_ok(gdfo_optim_ask(o, points, &err), &err);
     for (size_t i = 0; i < POPSIZE; i++) {
-        losses[i] = NAN;
+        losses[i] = (double)NAN;
     }
     losses[2] = 1;
     losses[5] = 2;
@@ -399,5 +400,6 @@ int main(void)
         cmocka_unit_test(one_dimension_and_two_candidates_are_enough),
         cmocka_unit_test(lazy_decompositions_survive_a_save),
     };
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "common/file.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "server/num/gemm.h"
 #include "server/optim/optim_ops.h"
 #include "tests/support/test.h"
 
@@ -24,7 +25,7 @@ static const struct gdfo_json *need(const struct gdfo_json *object, const char *
 
 static double number(const struct gdfo_json *v)
 {
-    double x = NAN;
+    double x = (double)NAN;
     assert_true(gdfo_json_number(v, &x));
     return x;
 }
@@ -196,5 +197,6 @@ int main(void)
         cmocka_unit_test(the_shared_vectors_are_reproduced),
         cmocka_unit_test(our_own_reference_runs_are_reproduced),
     };
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 #include "common/mem.h"
+#include "server/num/gemm.h"
 #include "server/optim/optim_ops.h"
 #include "tests/support/test.h"
 
@@ -48,7 +49,7 @@ static void refused(const struct gdfo_optim_spec *spec, enum gdfo_status want, c
 
 static void a_spec_that_makes_no_sense_is_refused(void **state)
 {
-    static const double start[DIM] = {1, NAN};
+    static const double start[DIM] = {1, (double)NAN};
     (void)state;
     refused(&(struct gdfo_optim_spec){.name = "annealing", .dim = 2}, GDFO_STATUS_NOT_FOUND,
             "no optimiser is called \"annealing\"");
@@ -96,7 +97,7 @@ static void the_best_is_the_lowest_finite_loss_ever(void **state)
     struct gdfo_optim *o = make(NULL);
     double best[DIM];
     (void)state;
-    generation(o, NAN, 1);
+    generation(o, (double)NAN, 1);
     assert_null(gdfo_optim_view(o).best);
     generation(o, 5, 1);
     memcpy(best, points, sizeof best);
@@ -116,7 +117,7 @@ static void the_best_is_the_lowest_finite_loss_ever(void **state)
 static void a_quarter_of_the_population_may_be_injected(void **state)
 {
     static const double point[DIM] = {7, 8};
-    static const double odd[DIM] = {7, INFINITY};
+    static const double odd[DIM] = {7, (double)INFINITY};
     struct gdfo_optim *o = make(NULL);
     struct gdfo_error err = {0};
     (void)state;
@@ -151,7 +152,7 @@ static void own_points_may_be_told_instead(void **state)
     gdfo_test_ok(gdfo_optim_tell_points(o, own, losses, NULL, &err), &err);
     gdfo_test_near(gdfo_optim_view(o).best[0], 19, 0);
     assert_int_equal(gdfo_optim_tell(o, losses, &err), GDFO_STATUS_STATE); /* the ask is gone */
-    own[3] = NAN;
+    own[3] = (double)NAN;
     assert_int_equal(gdfo_optim_tell_points(o, own, losses, NULL, &err), GDFO_STATUS_INVALID);
     assert_string_equal(err.text, "told points: number 3 is not finite");
     assert_int_equal(gdfo_optim_view(o).generation, 1);
@@ -363,7 +364,8 @@ static void a_sealed_state_that_lies_is_refused(void **state)
     generation(o, 1, 1);
     gdfo_buf_init(&b, 1 << 20);
     gdfo_optim_save(o, &b);
-    reseal(&bad, &b, b.len - 24 - sizeof(double), NAN, 0); /* the last number of the best point */
+    reseal(&bad, &b, b.len - 24 - sizeof(double), (double)NAN,
+           0); /* the last number of the best point */
     load_says(o, &bad, GDFO_STATUS_CORRUPT, "optimiser state: a number is missing or not finite");
     gdfo_buf_deinit(&bad);
     reseal(&bad, &b, SIZE_MAX, 0, 3);
@@ -431,5 +433,6 @@ int main(void)
         cmocka_unit_test(a_buffer_too_small_for_the_state_breaks),
         cmocka_unit_test(loading_without_memory_leaves_the_object_alone),
     };
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

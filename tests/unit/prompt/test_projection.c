@@ -1,5 +1,6 @@
 #include "common/mem.h"
 #include "common/rng.h"
+#include "server/num/gemm.h"
 #include "server/prompt/projection.h"
 #include "tests/support/test.h"
 
@@ -441,5 +442,6 @@ int main(void)
         cmocka_unit_test(words_that_cannot_be_are_refused),
         cmocka_unit_test(out_of_memory_is_reported),
     };
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, fill_table, NULL);
 }
