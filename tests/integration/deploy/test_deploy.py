@@ -77,6 +77,16 @@ class Help(Case):
             self.assertTrue(done.stdout.startswith('usage: deploy/' + script), done.stdout)
             self.assertEqual(self.deploy(script, '--frobnicate').returncode, 2, script)
 
+    def test_quickstart_names_its_tasks(self):
+        tasks = [n[:-5] for n in os.listdir(os.path.join(ROOT, 'deploy', 'examples')) if n.endswith('.json')]
+        self.assertGreaterEqual(len(tasks), 2)
+        text = self.deploy('quickstart', '--help').stdout
+        done = self.deploy('quickstart', '--task', 'nothing')
+        self.assertEqual(done.returncode, 1)
+        for task in tasks:
+            self.assertIn(task, text)
+            self.assertIn(task, done.stderr)
+
     def test_quickstart_wants_values(self):
         for option in ('--task', '--model', '--state'):
             done = self.deploy('quickstart', option)
