@@ -1,7 +1,7 @@
 #include "common/opt.h"
 #include "server/task/classification/parts_priv.h"
-#include "server/task/spec.h"
 #include "server/task/kind.h"
+#include "server/task/spec.h"
 
 #include <stddef.h>
 

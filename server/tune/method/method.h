@@ -38,7 +38,7 @@ struct gdfo_report { /* one step's outcome; cleared by the caller before step */
     size_t n_messages;
     char detail[96];   /* "generation 3 of 10", for people */
     int has_new_best;  /* ops->result(self) changed: worth a checkpoint */
-    double best_rank;    /* higher is better: what selection compared */
+    double best_rank;  /* higher is better: what selection compared */
     double best_value; /* of the selection metric's name below */
     char best_metric[32];
     int is_done;
