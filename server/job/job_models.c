@@ -22,6 +22,7 @@
 struct slot {
     struct gdfo_model_entry entry;
     struct gdfo_model *model; /* NULL until first used */
+    size_t same_as;           /* 1 + index of the slot that an alias stands for; 0: none */
 };
 
 struct gdfo_models {
@@ -108,6 +109,7 @@ static enum gdfo_status inspect(const struct gdfo_models *m, struct gdfo_model_e
         return status;
     }
     e->bytes = o.file.size;
+    e->params = gdfo_model_file_float_bytes(o.parsed) / sizeof(float);
     e->n_layers = gdfo_model_file_config(o.parsed)->n_layers;
     e->d_model = gdfo_model_file_config(o.parsed)->d_model;
     e->n_heads = gdfo_model_file_config(o.parsed)->n_heads;
@@ -233,6 +235,42 @@ const struct gdfo_model_entry *gdfo_models_find(const struct gdfo_models *m, con
     return gdfo_models_at(m, find_slot(m, name));
 }
 
+static size_t find_file(const struct gdfo_models *m, const char *file)
+{
+    size_t i = 0;
+    while (i < m->n && strcmp(m->slots[i].entry.file, file) != 0) {
+        i++;
+    }
+    return i;
+}
+
+enum gdfo_status gdfo_models_alias(struct gdfo_models *m, const char *name, const char *model,
+                                   struct gdfo_error *err)
+{
+    size_t at = find_slot(m, model);
+    struct slot *slot = &m->slots[m->n];
+    at = at < m->n ? at : find_file(m, model);
+    if (at == m->n) {
+        return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                              "%s: \"%s\" is not in the models folder (%zu good models there)",
+                              name, model, m->n);
+    }
+    if (strcmp(m->slots[at].entry.name, name) == 0) {
+        return GDFO_STATUS_OK; /* it has this name already */
+    }
+    if (find_slot(m, name) < m->n || m->n == MODELS_MAX ||
+        strlen(name) >= sizeof slot->entry.name) {
+        return gdfo_error_set(err, GDFO_STATUS_CONFLICT,
+                              "%s: another model has this name, or there are %d already", name,
+                              MODELS_MAX);
+    }
+    slot->entry = m->slots[at].entry;
+    slot->same_as = m->slots[at].same_as ? m->slots[at].same_as : at + 1;
+    (void)snprintf(slot->entry.name, sizeof slot->entry.name, "%s", name);
+    m->n++;
+    return GDFO_STATUS_OK;
+}
+
 /* The file must still be the one that was listed: a changed file would be another teacher under the
  * old name. */
 static enum gdfo_status load(const struct gdfo_models *m, struct slot *slot, struct gdfo_error *err)
@@ -266,6 +304,7 @@ enum gdfo_status gdfo_models_get(struct gdfo_models *m, const char *name,
         return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
                               "model \"%s\" is not in the models folder (%zu there)", name, m->n);
     }
+    at = m->slots[at].same_as ? m->slots[at].same_as - 1 : at;
     GDFO_LOCK_SCOPE(m->lock);
     if (!m->slots[at].model) {
         status = load(m, &m->slots[at], err);

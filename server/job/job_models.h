@@ -19,7 +19,7 @@ struct gdfo_model_entry {
     char name[128]; /* stem of the file */
     char file[160]; /* base name */
     char sha256[65];
-    uint64_t bytes;
+    uint64_t bytes, params;
     uint32_t n_layers, n_heads, d_model, vocab;
     int has_tokenizer; /* a teacher needs one */
 };
@@ -33,6 +33,12 @@ size_t gdfo_models_count(const struct gdfo_models *m);
 const struct gdfo_model_entry *gdfo_models_at(const struct gdfo_models *m, size_t index);
 const struct gdfo_model_entry *gdfo_models_find(const struct gdfo_models *m,
                                                 const char *name); /* NULL */
+
+/* A further name for a model, given by its name or its file: [teacher NAME] and [student NAME] of
+ * the configuration. Both names lend the same model. At start, before any other thread looks.
+ * NOT_FOUND, or CONFLICT when another model has the name. */
+GDFO_MUST_USE enum gdfo_status gdfo_models_alias(struct gdfo_models *m, const char *name,
+                                                 const char *model, struct gdfo_error *err);
 
 /* The loaded model, lent until gdfo_models_destroy. NOT_FOUND lists the names there are. */
 GDFO_MUST_USE enum gdfo_status gdfo_models_get(struct gdfo_models *m, const char *name,

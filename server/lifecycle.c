@@ -1,0 +1,244 @@
+#include "server/lifecycle.h"
+
+#include "common/clk.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/ulid.h"
+#include "server/config.h"
+#include "server/edge.h"
+#include "server/job/job_models.h"
+#include "server/num/pool.h"
+#include "server/sched/sched.h"
+#include "server/store/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define NOFILE_WANTED 8192 /* service.md 8.4, M2 */
+#define CORES_MAX     256
+
+struct gdfo_lifecycle {
+    const struct gdfo_config *config;
+    struct gdfo_store *store;
+    struct gdfo_pool *pool;
+    struct gdfo_models *models;
+    struct gdfo_sched *sched;
+    struct gdfo_edge *edge;
+    struct gdfo_http_deps deps;
+    struct gdfo_http *http;
+    char url[160];
+};
+
+/* ---- store ---------------------------------------------------------------------------------- */
+
+/* Who this data folder is: made once, kept for ever. */
+static enum gdfo_status name_instance(struct gdfo_store *s, struct gdfo_error *err)
+{
+    char id[GDFO_STORE_ID_BYTES];
+    enum gdfo_status status = gdfo_store_meta_get(s, "instance_id", id, sizeof id, err);
+    if (status == GDFO_STATUS_NOT_FOUND) {
+        gdfo_ulid(id, gdfo_clk_wall_ms(gdfo_clk_system()));
+        status = gdfo_store_meta_set(s, "instance_id", id, err);
+        if (status == GDFO_STATUS_OK) {
+            status = gdfo_store_meta_set(s, "created_by", "gdfod " GDFO_VERSION, err);
+        }
+    }
+    return status;
+}
+
+static enum gdfo_status start_store(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_store_options options = {.dir = l->config->data_dir,
+                                               .ballast_bytes = l->config->ballast_mib << 20};
+    enum gdfo_status status = gdfo_store_open(&l->store, &options, err);
+    return status == GDFO_STATUS_OK ? name_instance(l->store, err) : status;
+}
+
+static void stop_store(struct gdfo_lifecycle *l)
+{
+    char now[24];
+    if (!l->store) {
+        return;
+    }
+    GDFO_IGNORE(snprintf(now, sizeof now, "%" PRId64, gdfo_clk_wall_ms(gdfo_clk_system()) / 1000));
+    GDFO_IGNORE(gdfo_store_meta_set(l->store, "last_clean_stop_at", now, NULL));
+    gdfo_store_close(l->store);
+}
+
+/* ---- pool and models ------------------------------------------------------------------------ */
+
+static enum gdfo_status start_pool(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    long n = (long)l->config->compute_threads;
+    if (n == 0) {
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    }
+    n = n < 1 ? 1 : n > CORES_MAX ? CORES_MAX : n;
+    return gdfo_pool_create(&l->pool, (unsigned)n, err);
+}
+
+static void stop_pool(struct gdfo_lifecycle *l)
+{
+    gdfo_pool_destroy(l->pool);
+}
+
+static enum gdfo_status start_models(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_config *c = l->config;
+    enum gdfo_status status = gdfo_models_create(&l->models, c->models_dir, err);
+    for (size_t i = 0; i < c->n_teachers && status == GDFO_STATUS_OK; i++) {
+        status = gdfo_models_alias(l->models, c->teachers[i].name, c->teachers[i].model, err);
+    }
+    for (size_t i = 0; i < c->n_students && status == GDFO_STATUS_OK; i++) {
+        status = gdfo_models_alias(l->models, c->students[i].name, c->students[i].file, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        gdfo_log(GDFO_LOG_INFO, "models", "ev=listed n=%zu", gdfo_models_count(l->models));
+    }
+    return status;
+}
+
+static void stop_models(struct gdfo_lifecycle *l)
+{
+    gdfo_models_destroy(l->models);
+}
+
+/* ---- scheduler and REST edge ---------------------------------------------------------------- */
+
+static enum gdfo_status start_sched(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_sched_config config = {.n_workers = (unsigned)l->config->sched_workers,
+                                             .stop_ms = l->config->stop_seconds * 1000};
+    return gdfo_sched_start(&l->sched, l->store, l->models, l->pool, &config, err);
+}
+
+static void stop_sched(struct gdfo_lifecycle *l)
+{
+    gdfo_sched_stop(l->sched);
+}
+
+static enum gdfo_status start_edge(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    l->edge = gdfo_edge_create(l->store, l->sched, l->models);
+    if (!l->edge) {
+        return gdfo_error_no_memory(err, "wiring the REST edge");
+    }
+    l->deps = gdfo_edge_deps(l->edge);
+    return GDFO_STATUS_OK;
+}
+
+static void stop_edge(struct gdfo_lifecycle *l)
+{
+    gdfo_edge_destroy(l->edge);
+}
+
+static enum gdfo_status start_http(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_config *c = l->config;
+    struct gdfo_http_config http = gdfo_http_config_default();
+    int is_v6 = strchr(c->http_bind, ':') != NULL;
+    enum gdfo_status status;
+    http.bind = c->http_bind;
+    http.port = (unsigned)c->http_port;
+    http.n_threads = (unsigned)c->http_threads;
+    http.hosts = c->http_hosts[0] ? c->http_hosts : NULL;
+    status = gdfo_http_start(&l->http, &http, &l->deps, err);
+    if (status == GDFO_STATUS_OK) {
+        GDFO_IGNORE(snprintf(l->url, sizeof l->url, is_v6 ? "http://[%s]:%u" : "http://%s:%u",
+                             c->http_bind, gdfo_http_port(l->http)));
+    }
+    return status;
+}
+
+/* Accepts no more, lets the scheduler answer what is parked, then closes what is open. */
+static void stop_http(struct gdfo_lifecycle *l)
+{
+    if (!l->http) {
+        return;
+    }
+    gdfo_http_quiesce(l->http);
+    gdfo_edge_close(l->edge);
+    gdfo_sched_stop(l->sched);
+    l->sched = NULL;
+    gdfo_http_stop(l->http);
+}
+
+/* ---- the order ------------------------------------------------------------------------------ */
+
+static const struct part {
+    const char *name;
+    enum gdfo_status (*start)(struct gdfo_lifecycle *l, struct gdfo_error *err);
+    void (*stop)(
+        struct gdfo_lifecycle *l); /* NULL members are fine, and what a failed start left */
+    enum gdfo_exit failed;
+} parts[] = {
+    {"data.dir", start_store, stop_store, GDFO_EXIT_DATA},
+    {"compute.threads", start_pool, stop_pool, GDFO_EXIT_USAGE},
+    {"models.dir", start_models, stop_models, GDFO_EXIT_USAGE},
+    {"scheduler", start_sched, stop_sched, GDFO_EXIT_RUNNING},
+    {"edge", start_edge, stop_edge, GDFO_EXIT_RUNNING},
+    {"http", start_http, stop_http, GDFO_EXIT_USAGE},
+};
+#define N_PARTS (sizeof parts / sizeof parts[0])
+
+/* The first n parts, last one first. */
+static void stop_parts(struct gdfo_lifecycle *l, size_t n)
+{
+    while (n > 0) {
+        parts[--n].stop(l);
+    }
+    gdfo_mem_free(l);
+}
+
+static enum gdfo_exit exit_of(const struct part *part, enum gdfo_status status)
+{
+    if (status == GDFO_STATUS_NO_MEMORY) {
+        return GDFO_EXIT_RUNNING;
+    }
+    return part->start == start_http && status == GDFO_STATUS_BUSY ? GDFO_EXIT_ADDRESS
+                                                                   : part->failed;
+}
+
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < NOFILE_WANTED) {
+        limit.rlim_cur = limit.rlim_max < NOFILE_WANTED ? limit.rlim_max : NOFILE_WANTED;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer connections, then */
+    }
+}
+
+enum gdfo_exit gdfo_lifecycle_start(struct gdfo_lifecycle **out, const struct gdfo_config *config,
+                                    struct gdfo_error *err)
+{
+    struct gdfo_lifecycle *l = gdfo_mem_array(1, sizeof *l);
+    if (!l) {
+        GDFO_IGNORE(gdfo_error_no_memory(err, "starting"));
+        return GDFO_EXIT_RUNNING;
+    }
+    raise_descriptors();
+    l->config = config;
+    for (size_t i = 0; i < N_PARTS; i++) {
+        enum gdfo_status status = parts[i].start(l, err);
+        if (status != GDFO_STATUS_OK) {
+            GDFO_IGNORE(gdfo_error_prefix(err, "%s", parts[i].name));
+            stop_parts(l, i + 1);
+            return exit_of(&parts[i], status);
+        }
+    }
+    *out = l;
+    return GDFO_EXIT_STOPPED;
+}
+
+const char *gdfo_lifecycle_url(const struct gdfo_lifecycle *l)
+{
+    return l->url;
+}
+
+void gdfo_lifecycle_stop(struct gdfo_lifecycle *l)
+{
+    stop_parts(l, N_PARTS);
+}
