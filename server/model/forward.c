@@ -303,7 +303,7 @@ static size_t run_chunk(struct gdfo_forward *f, const struct gdfo_run *runs, siz
             runs[j].keep->n = f->runs[j].n;
         }
     }
-    if (pass.n_scored > 0) {
+    if (*hidden) {
         memcpy(*hidden, f->x, pass.n_scored * d * sizeof *f->x);
         *hidden += pass.n_scored * d;
     }

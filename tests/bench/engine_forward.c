@@ -278,8 +278,8 @@ static void report(struct bench *b, int64_t repeats)
     struct gdfo_json_writer w = gdfo_json_writer(&text);
     double own = (double)(b->n_runs * (b->work.n_rows + b->work.cue.n));
     double peak = measure_peak(b);
-    double best_text = INFINITY;
-    double best = INFINITY;
+    double best_text = HUGE_VAL;
+    double best = HUGE_VAL;
     double rate;
     gdfo_buf_init(&text, 64 << 20);
     for (int64_t i = 0; i < repeats; i++) {

@@ -122,7 +122,7 @@ static void take_ready(struct gdfo_test_daemon *d)
 {
     static const char prefix[] = "ready http://127.0.0.1:";
     char line[128] = "";
-    int64_t port;
+    int64_t port = 0;
     if (!read_line(d->stdout_fd, line, sizeof line)) {
         give_up(d, "no ready line");
     }

@@ -107,7 +107,7 @@ static inline vf exp_lanes(vf x)
     p = p * r * r + r + all(1.0F);
     bits = (vu)t - (vu)magic;
     p = (vf)((vu)p + (bits << 23));
-    p = pick(x != x, x, p);
+    p = pick((x <= hi) | (x > hi), p, x); /* NaN is neither */
     return pick(is_low, all(0.0F), p);
 }
 

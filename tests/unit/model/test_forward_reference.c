@@ -110,7 +110,7 @@ static void stories_logits_from_safetensors(void **state)
 
 static double number_of(const struct gdfo_json *object, const char *key)
 {
-    double x = NAN;
+    double x = (double)NAN;
     assert_true(gdfo_json_number(gdfo_json_get(object, key), &x));
     return x;
 }
@@ -121,7 +121,7 @@ static void check_logits(const struct gdfo_json *want, const int32_t *ids, const
     double worst = 0;
     const struct gdfo_json *v = gdfo_json_first(gdfo_json_get(want, "logits"));
     for (; v; v = gdfo_json_next(v), i++) {
-        double x = NAN;
+        double x = (double)NAN;
         double off;
         assert_true(gdfo_json_number(v, &x));
         off = fabs((double)logits[ids[i]] - x);
@@ -133,7 +133,7 @@ static void check_logits(const struct gdfo_json *want, const int32_t *ids, const
 
 static void check_whole(const struct gdfo_json *want, const float *logits, size_t vocab)
 {
-    double max = -INFINITY;
+    double max = -HUGE_VAL;
     double sum = 0;
     size_t best = 0;
     for (size_t i = 0; i < vocab; i++) {

@@ -212,7 +212,7 @@ enum gdfo_status gdfo_llama_weights_load(struct gdfo_llama_weights **out,
 {
     struct gdfo_llama_weights *w = NULL;
     enum gdfo_status st = gdfo_llama_weights_create(&w, gdfo_model_file_config(file), err);
-    if (st == GDFO_STATUS_OK) {
+    if (st == GDFO_STATUS_OK && w) {
         st = read_all(w, file, err);
     }
     if (st != GDFO_STATUS_OK) {
