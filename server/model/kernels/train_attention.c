@@ -80,17 +80,17 @@ static void store_block(float *x, const float *in, const struct gdfo_train_atten
 static void multiply(enum gdfo_gemm_op op, float *c, size_t m, size_t n, size_t k, const float *x,
                      size_t ldx, const float *y, size_t ldy, float beta)
 {
-    const struct gdfo_gemm g = {.op = op,
-                                .m = m,
-                                .n = n,
-                                .k = k,
-                                .a = x,
-                                .lda = ldx,
-                                .b = y,
-                                .ldb = ldy,
-                                .c = c,
-                                .ldc = n,
-                                .beta = beta};
+    struct gdfo_gemm g = {.op = op,
+                          .m = m,
+                          .n = n,
+                          .k = k,
+                          .a = x,
+                          .lda = ldx,
+                          .b = y,
+                          .ldb = ldy,
+                          .ldc = n,
+                          .beta = beta};
+    g.c = c;
     gdfo_gemm(&g);
 }
 

@@ -10,7 +10,7 @@
 #define TILE  16384 /* elements of one pool item */
 #define N_MAX ((size_t)1 << 34)
 
-static const char MAGIC[8] = {'G', 'D', 'F', 'O', 'A', 'D', 'W', '1'};
+static const char magic[8] = {'G', 'D', 'F', 'O', 'A', 'D', 'W', '1'};
 #define HEAD_BYTES 24 /* magic, step, n */
 #define TAIL_BYTES 4  /* crc32c of all before it */
 
@@ -117,7 +117,8 @@ void gdfo_adamw_step(struct gdfo_adamw *a, struct gdfo_pool *pool, float *params
 {
     const struct gdfo_adamw_opts *o = &a->opts;
     double lr = gdfo_adamw_lr(o, ++a->step);
-    struct step s = {.params = params, .m = a->m, .v = a->v, .grads = grads, .n = a->n};
+    struct step s = {.m = a->m, .v = a->v, .grads = grads, .n = a->n};
+    s.params = params;
     s.keep = (float)(1.0 - lr * o->weight_decay);
     s.beta1 = (float)o->beta1;
     s.beta2 = (float)o->beta2;
@@ -135,7 +136,7 @@ size_t gdfo_adamw_state_bytes(size_t n)
 void gdfo_adamw_save(const struct gdfo_adamw *a, struct gdfo_buf *out)
 {
     size_t first = out->len;
-    gdfo_buf_addn(out, MAGIC, sizeof MAGIC);
+    gdfo_buf_addn(out, magic, sizeof magic);
     gdfo_buf_u64(out, a->step);
     gdfo_buf_u64(out, a->n);
     gdfo_buf_addn(out, a->m, a->n * sizeof *a->m);
@@ -159,7 +160,7 @@ enum gdfo_status gdfo_adamw_load(struct gdfo_adamw *a, const void *bytes, size_t
 {
     const unsigned char *p = bytes;
     size_t floats = a->n * sizeof(float);
-    if (n != gdfo_adamw_state_bytes(a->n) || memcmp(p, MAGIC, sizeof MAGIC) != 0 ||
+    if (n != gdfo_adamw_state_bytes(a->n) || memcmp(p, magic, sizeof magic) != 0 ||
         read_le(p + 16, 8) != a->n) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
                               "optimiser state of %zu bytes: want one of %zu parameters, %zu bytes",

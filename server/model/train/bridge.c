@@ -63,17 +63,17 @@ static void gather(double *out, const float *rows, const int32_t *ids, size_t n,
 
 static void add_tn(double *c, const double *a, size_t m, const double *b, size_t n, size_t k)
 {
-    const struct gdfo_gemm_f64 g = {.op = GDFO_GEMM_TN,
-                                    .m = m,
-                                    .n = n,
-                                    .k = k,
-                                    .a = a,
-                                    .lda = m,
-                                    .b = b,
-                                    .ldb = n,
-                                    .c = c,
-                                    .ldc = n,
-                                    .beta = 1};
+    struct gdfo_gemm_f64 g = {.op = GDFO_GEMM_TN,
+                              .m = m,
+                              .n = n,
+                              .k = k,
+                              .a = a,
+                              .lda = m,
+                              .b = b,
+                              .ldb = n,
+                              .ldc = n,
+                              .beta = 1};
+    g.c = c;
     gdfo_gemm_f64(&g);
 }
 
@@ -296,31 +296,31 @@ const float *gdfo_bridge_matrix(const struct gdfo_bridge *b)
 
 void gdfo_bridge_apply(const struct gdfo_bridge *b, const float *teacher, size_t n, float *student)
 {
-    const struct gdfo_gemm g = {.op = GDFO_GEMM_NT,
-                                .m = n,
-                                .n = b->d_student,
-                                .k = b->d_teacher,
-                                .a = teacher,
-                                .lda = b->d_teacher,
-                                .b = b->m,
-                                .ldb = b->d_teacher,
-                                .c = student,
-                                .ldc = b->d_student};
+    struct gdfo_gemm g = {.op = GDFO_GEMM_NT,
+                          .m = n,
+                          .n = b->d_student,
+                          .k = b->d_teacher,
+                          .a = teacher,
+                          .lda = b->d_teacher,
+                          .b = b->m,
+                          .ldb = b->d_teacher,
+                          .ldc = b->d_student};
+    g.c = student;
     gdfo_gemm(&g);
 }
 
 void gdfo_bridge_pull(const struct gdfo_bridge *b, const float *d_student, size_t n,
                       float *d_teacher)
 {
-    const struct gdfo_gemm g = {.op = GDFO_GEMM_NN,
-                                .m = n,
-                                .n = b->d_teacher,
-                                .k = b->d_student,
-                                .a = d_student,
-                                .lda = b->d_student,
-                                .b = b->m,
-                                .ldb = b->d_teacher,
-                                .c = d_teacher,
-                                .ldc = b->d_teacher};
+    struct gdfo_gemm g = {.op = GDFO_GEMM_NN,
+                          .m = n,
+                          .n = b->d_teacher,
+                          .k = b->d_student,
+                          .a = d_student,
+                          .lda = b->d_student,
+                          .b = b->m,
+                          .ldb = b->d_teacher,
+                          .ldc = b->d_teacher};
+    g.c = d_teacher;
     gdfo_gemm(&g);
 }

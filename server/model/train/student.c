@@ -334,7 +334,8 @@ enum gdfo_status gdfo_student_prompt_grad(struct gdfo_student *s,
     for (uint32_t i = 0; i < batch->n_items; i++) {
         known += gold[i] >= 0;
     }
-    memset(grad_rows, 0, batch->items[0].n_rows * s->net->config.d_model * sizeof *grad_rows);
+    memset(grad_rows, 0,
+           (size_t)batch->items[0].n_rows * s->net->config.d_model * sizeof *grad_rows);
     gdfo_columns_load(s, c);
     for (uint32_t first = 0; first < batch->n_items; first += n) {
         n = run_piece(s, batch, first);

@@ -6,7 +6,7 @@
  * log-sum-exp of x / tau over them, -inf when there are none. */
 static double softmax(double *p, const double *x, const float *seen, size_t n, double tau)
 {
-    double max = -INFINITY;
+    double max = -HUGE_VAL;
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         if (!seen || !isnan(seen[i])) {

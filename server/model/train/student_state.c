@@ -8,13 +8,13 @@
 #define HEAD_BYTES 32
 #define TAIL_BYTES 4
 
-static const char MAGIC[8] = {'G', 'D', 'F', 'O', 'S', 'T', 'U', '1'};
+static const char magic[8] = {'G', 'D', 'F', 'O', 'S', 'T', 'U', '1'};
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "snapshots hold little-endian floats");
 
 static void head(const struct gdfo_student *s, struct gdfo_buf *out)
 {
-    gdfo_buf_addn(out, MAGIC, sizeof MAGIC);
+    gdfo_buf_addn(out, magic, sizeof magic);
     gdfo_buf_u32(out, (unsigned)s->opts.mode);
     gdfo_buf_u32(out, s->opts.mode == GDFO_TRAIN_ADAPTER ? s->opts.adapter_rank : 0);
     gdfo_buf_u32(out, s->net->config.n_layers);
@@ -74,7 +74,7 @@ enum gdfo_status gdfo_student_load(struct gdfo_student *s, const void *bytes, si
     size_t n_floats = s->net->n_params;
     size_t moments = HEAD_BYTES + n_floats * sizeof(float);
     enum gdfo_status st;
-    if (n < HEAD_BYTES + TAIL_BYTES || memcmp(p, MAGIC, sizeof MAGIC) != 0 ||
+    if (n < HEAD_BYTES + TAIL_BYTES || memcmp(p, magic, sizeof magic) != 0 ||
         read_le(p + n - TAIL_BYTES, TAIL_BYTES) != gdfo_crc32c(0, p, n - TAIL_BYTES)) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
                               "student state of %zu bytes: no student, or its checksum differs", n);

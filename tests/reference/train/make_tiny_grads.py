@@ -187,9 +187,9 @@ def adamw():
 
 def main():
     torch.manual_seed(0)
+    print('/* clang-format off */')
     print('/* Made by make_tiny_grads.py: torch %s, transformers %s, Python %s. Do not edit. */'
           % (torch.__version__, transformers.__version__, sys.version.split()[0]))
-    print('/* clang-format off */')
     print('#ifndef GDFO_TESTS_REFERENCE_TRAIN_TINY_GRADS_H')
     print('#define GDFO_TESTS_REFERENCE_TRAIN_TINY_GRADS_H')
     print('#include <stddef.h>')

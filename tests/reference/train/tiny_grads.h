@@ -1,6 +1,5 @@
-/* Made by make_tiny_grads.py: torch 2.15.0+cu132, transformers 5.23.0, Python 3.11.7. Do not edit.
- */
 /* clang-format off */
+/* Made by make_tiny_grads.py: torch 2.15.0+cu132, transformers 5.23.0, Python 3.11.7. Do not edit. */
 #ifndef GDFO_TESTS_REFERENCE_TRAIN_TINY_GRADS_H
 #define GDFO_TESTS_REFERENCE_TRAIN_TINY_GRADS_H
 #include <stddef.h>

@@ -165,7 +165,7 @@ static inline void ref_attend(const struct ref *r, const double *q, const double
     size_t K = r->c.n_kv_heads * D;
     size_t g = h / (r->c.n_heads / r->c.n_kv_heads);
     double *s = gdfo_mem_array(t + 1, sizeof *s);
-    double max = -INFINITY;
+    double max = -HUGE_VAL;
     double sum = 0;
     for (size_t j = 0; j <= t; j++) {
         for (size_t d = 0; d < D; d++) {

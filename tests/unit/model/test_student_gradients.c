@@ -141,7 +141,7 @@ static void check_tensor(const char *what, double *p, const float *grad, size_t 
     for (size_t k = 0; k < PROBES && k < n; k++) {
         size_t i = n <= PROBES ? k : (k * 2654435761U) % n;
         double kept = p[i];
-        double best = INFINITY;
+        double best = HUGE_VAL;
         double slope = 0;
         for (size_t j = 0; j < sizeof steps / sizeof steps[0] && best > 1e-5; j++) {
             double high;

@@ -26,13 +26,13 @@ static void linear_backward(const struct gdfo_llama_net *net, const struct gdfo_
                           .lda = lin->out,
                           .b = lin->w,
                           .ldb = lin->in,
-                          .c = dx ? dx + r.first * lin->in : NULL,
                           .ldc = lin->in,
                           .beta = beta};
     size_t end = r.end < net->pack->n_adapted ? r.end : net->pack->n_adapted;
     struct gdfo_gemm low = g;
     float *du = lin->du + r.first * net->rank;
     if (dx) {
+        g.c = dx + r.first * lin->in;
         gdfo_gemm(&g);
     }
     if (!lin->a || r.first >= end) {
@@ -68,7 +68,7 @@ static void behind_tile(void *ctx, size_t item, unsigned slot)
     const struct gdfo_model_config *c = &net->base.config;
     struct gdfo_llama_range r = gdfo_llama_tile(gdfo_llama_asking(net, net->layer), item);
     size_t C = c->d_model;
-    size_t F = c->d_ff;
+    size_t ff = c->d_ff;
     size_t n = r.end - r.first;
     float *dres = net->base.dx + r.first * C;
     const float *mid = y->mid + r.first * C;
@@ -76,13 +76,13 @@ static void behind_tile(void *ctx, size_t item, unsigned slot)
     if (net->want & GDFO_NET_WANT_PARAMS) {
         memcpy(net->dffn + r.first * C, dres, n * C * sizeof *dres);
         gdfo_train_rmsnorm_forward(net->norm + r.first * C, mid, y->ffn_norm, n, C, c->rms_eps);
-        gdfo_train_swiglu_forward(net->h + r.first * F, y->gate + r.first * F, y->up + r.first * F,
-                                  n * F);
+        gdfo_train_swiglu_forward(net->h + r.first * ff, y->gate + r.first * ff,
+                                  y->up + r.first * ff, n * ff);
     }
     linear_backward(net, &y->lin[GDFO_LLAMA_DOWN], net->base.dx, net->dup, r, 0);
-    gdfo_train_swiglu_backward(net->dgate + r.first * F, net->dup + r.first * F,
-                               net->dup + r.first * F, y->gate + r.first * F, y->up + r.first * F,
-                               n * F);
+    gdfo_train_swiglu_backward(net->dgate + r.first * ff, net->dup + r.first * ff,
+                               net->dup + r.first * ff, y->gate + r.first * ff,
+                               y->up + r.first * ff, n * ff);
     linear_backward(net, &y->lin[GDFO_LLAMA_GATE], net->dgate, net->dnorm, r, 0);
     linear_backward(net, &y->lin[GDFO_LLAMA_UP], net->dup, net->dnorm, r, 1);
     gdfo_train_rmsnorm_backward(dres, net->dnorm + r.first * C, mid, y->ffn_norm, n, C, c->rms_eps);
@@ -166,18 +166,18 @@ static size_t n_grad_items(const struct gdfo_llama_linear *lin)
 static void add_tn(float *c, size_t m, size_t n, size_t k, const float *a, size_t lda,
                    const float *b)
 {
-    const struct gdfo_gemm g = {.op = GDFO_GEMM_TN,
-                                .m = m,
-                                .n = n,
-                                .k = k,
-                                .a = a,
-                                .lda = lda,
-                                .b = b,
-                                .ldb = n,
-                                .c = c,
-                                .ldc = n,
-                                .beta = 1};
+    struct gdfo_gemm g = {.op = GDFO_GEMM_TN,
+                          .m = m,
+                          .n = n,
+                          .k = k,
+                          .a = a,
+                          .lda = lda,
+                          .b = b,
+                          .ldb = n,
+                          .ldc = n,
+                          .beta = 1};
     if (k > 0) {
+        g.c = c;
         gdfo_gemm(&g);
     }
 }

@@ -38,9 +38,9 @@ static void set_sizes(struct gdfo_llama_linear *lin, const struct gdfo_model_con
     size_t C = c->d_model;
     size_t Q = (size_t)c->n_heads * c->d_head;
     size_t K = (size_t)c->n_kv_heads * c->d_head;
-    size_t F = c->d_ff;
-    const size_t sizes[GDFO_LLAMA_N_LINEAR][2] = {{C, Q}, {C, K}, {C, K}, {Q, C},
-                                                  {C, F}, {C, F}, {F, C}};
+    size_t ff = c->d_ff;
+    const size_t sizes[GDFO_LLAMA_N_LINEAR][2] = {{C, Q},  {C, K},  {C, K}, {Q, C},
+                                                  {C, ff}, {C, ff}, {ff, C}};
     for (size_t i = 0; i < GDFO_LLAMA_N_LINEAR; i++) {
         lin[i].in = sizes[i][0];
         lin[i].out = sizes[i][1];

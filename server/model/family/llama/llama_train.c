@@ -20,7 +20,7 @@ size_t gdfo_llama_n_tiles(size_t n)
 struct gdfo_llama_range gdfo_llama_tile(size_t n, size_t item)
 {
     size_t tiles = gdfo_llama_n_tiles(n);
-    size_t rows = (n + tiles - 1) / tiles;
+    size_t rows = tiles > 0 ? (n + tiles - 1) / tiles : 0;
     struct gdfo_llama_range r;
     rows = (rows + TILE_UNIT - 1) / TILE_UNIT * TILE_UNIT;
     r.first = item * rows < n ? item * rows : n;
@@ -109,7 +109,7 @@ static void finish_layer(struct gdfo_llama_net *net, size_t l, struct gdfo_llama
     const struct gdfo_llama_train_layer *y = &net->layers[l];
     const struct gdfo_model_config *c = &net->base.config;
     size_t C = c->d_model;
-    size_t F = c->d_ff;
+    size_t ff = c->d_ff;
     size_t n = r.end - r.first;
     float *next = l + 1 == c->n_layers ? net->x_out : net->layers[l + 1].x;
     memcpy(y->mid + r.first * C, y->x + r.first * C, n * C * sizeof *next);
@@ -118,8 +118,8 @@ static void finish_layer(struct gdfo_llama_net *net, size_t l, struct gdfo_llama
                                c->rms_eps);
     gdfo_llama_linear_forward(net, &y->lin[GDFO_LLAMA_GATE], net->norm, y->gate, r, 0);
     gdfo_llama_linear_forward(net, &y->lin[GDFO_LLAMA_UP], net->norm, y->up, r, 0);
-    gdfo_train_swiglu_forward(net->h + r.first * F, y->gate + r.first * F, y->up + r.first * F,
-                              n * F);
+    gdfo_train_swiglu_forward(net->h + r.first * ff, y->gate + r.first * ff, y->up + r.first * ff,
+                              n * ff);
     memcpy(next + r.first * C, y->mid + r.first * C, n * C * sizeof *next);
     gdfo_llama_linear_forward(net, &y->lin[GDFO_LLAMA_DOWN], net->h, next, r, 1);
 }
