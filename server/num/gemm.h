@@ -43,7 +43,8 @@ void gdfo_gemm_pool(struct gdfo_pool *pool, const struct gdfo_gemm *g);
 void gdfo_gemm_f64(const struct gdfo_gemm_f64 *g);
 
 void gdfo_gemm_init(void); /* once, in main, before any thread: one BLAS thread */
-const char *gdfo_gemm_name(
-    void); /* kernel name, part of a teacher's identity: "openblas/SkylakeX" */
+/* What decides a model's bits besides its file, part of a teacher's identity: the library's kernels
+ * and our own: "openblas/SkylakeX+avx512". */
+const char *gdfo_gemm_name(void);
 
 #endif

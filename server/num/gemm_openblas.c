@@ -1,4 +1,5 @@
 #include "server/num/gemm.h"
+#include "server/num/mathx.h"
 #include "server/num/pool.h"
 
 #include <cblas.h>
@@ -13,7 +14,7 @@ void gdfo_gemm_init(void)
 const char *gdfo_gemm_name(void)
 {
     static _Thread_local char name[64];
-    (void)snprintf(name, sizeof name, "openblas/%s", openblas_get_corename());
+    (void)snprintf(name, sizeof name, "openblas/%s+%s", openblas_get_corename(), gdfo_math()->name);
     return name;
 }
 

@@ -1,8 +1,11 @@
 #include "common/mem.h"
 #include "common/rng.h"
 #include "server/num/gemm.h"
+#include "server/num/mathx.h"
 #include "server/num/pool.h"
 #include "tests/support/test.h"
+
+#include <string.h>
 
 static float at(const struct gdfo_gemm *g, const float *x, size_t ld, size_t r, size_t c,
                 int transposed)
@@ -95,6 +98,16 @@ static void a_pool_of_no_threads_is_refused(void **state)
     assert_null(pool);
 }
 
+static void the_name_tells_both_kinds_of_kernels(void **state)
+{
+    const char *name = gdfo_gemm_name();
+    const char *plus = strchr(name, '+');
+    (void)state;
+    assert_int_equal(strncmp(name, "openblas/", 9), 0);
+    assert_non_null(plus);
+    assert_string_equal(plus + 1, gdfo_math()->name);
+}
+
 static int make_pool(void **state)
 {
     struct gdfo_error err = {0};
@@ -117,6 +130,7 @@ int main(void)
         cmocka_unit_test(every_form_equals_the_plain_loop),
         cmocka_unit_test(the_pool_runs_every_item_once),
         cmocka_unit_test(a_pool_of_no_threads_is_refused),
+        cmocka_unit_test(the_name_tells_both_kinds_of_kernels),
     };
     return cmocka_run_group_tests(tests, make_pool, end_pool);
 }
