@@ -59,13 +59,17 @@ static enum gdfo_status insert_file(struct gdfo_store *s, const struct gdfo_stor
                                     struct gdfo_error *err)
 {
     char id[GDFO_STORE_ID_BYTES];
+    /* What the daemon itself adds (a job's results) belongs to the user everyone is for now. */
+    const struct gdfo_store_actor local = {.uid = GDFO_STORE_LOCAL_UID,
+                                           .pid = GDFO_STORE_LOCAL_PID};
+    const struct gdfo_store_actor *owner = who ? who : &local;
     struct gdfo_audit audit = {"file.create", id, NULL};
     enum gdfo_status status;
     struct gdfo_query q = gdfo_query(&s->writer, GDFO_SQL_FILE_ADD);
     gdfo_store_id(s, "file-", id);
     gdfo_query_text(&q, id);
-    gdfo_query_int(&q, who->pid);
-    gdfo_query_int(&q, who->uid);
+    gdfo_query_int(&q, owner->pid);
+    gdfo_query_int(&q, owner->uid);
     gdfo_query_blob(&q, file->blob.sha256, GDFO_SHA256_BYTES);
     gdfo_query_text(&q, file->filename);
     gdfo_query_text(&q, file->purpose);

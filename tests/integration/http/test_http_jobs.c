@@ -217,6 +217,30 @@ static void a_failed_job_says_why(void **state)
     gdfo_store_job_deinit(&job);
 }
 
+/* The daemon adds them by itself, on nobody's behalf. */
+static void result_files_are_named_and_can_be_read(void **state)
+{
+    struct rig *rig = *state;
+    struct gdfo_store_job job;
+    struct gdfo_store_file file;
+    struct gdfo_store_file_new row = {.filename = "metrics.csv", .purpose = "fine-tune-results"};
+    struct gdfo_error err = {0};
+    char path[128];
+    struct answer a;
+    rig_add_job(rig, NULL, &job);
+    row.result_of_jid = job.jid;
+    gdfo_test_ok(gdfo_store_blob_put(rig->store, "a,b\n", 4, &row.blob, &err), &err);
+    gdfo_test_ok(gdfo_store_file_add(rig->store, NULL, &row, &file, &err), &err);
+    rig_get(rig, path_of(&job, ""), &a);
+    assert_string_equal(rig_text(&a, "result_files.0"), file.id);
+    rig_free(&a);
+    (void)snprintf(path, sizeof path, "/v1/files/%s/content", file.id);
+    rig_get(rig, path, &a);
+    assert_int_equal(a.n_body, 4);
+    rig_free(&a);
+    gdfo_store_job_deinit(&job);
+}
+
 static void an_unchanged_job_is_304(void **state)
 {
     struct rig *rig = *state;
@@ -623,6 +647,7 @@ int main(void)
         CASE(the_first_fifteen_members_come_first),
         CASE(a_running_job_shows_its_way),
         CASE(a_failed_job_says_why),
+        CASE(result_files_are_named_and_can_be_read),
         CASE(an_unchanged_job_is_304),
         CASE(jobs_are_listed_newest_first_in_pages),
         CASE(unknown_jobs_are_404_everywhere),
