@@ -278,13 +278,15 @@ static void read_gpt2_merges(struct gdfo_text_list *merges)
 {
     struct gdfo_error err = {0};
     struct gdfo_buf text;
-    const char *line;
+    size_t at;
     gdfo_test_shared_read("tokenizers/gpt2/vocab.bpe", &text);
-    line = strchr(text.data, '\n') + 1; /* past "#version" */
-    while (*line) {
-        const size_t n = strcspn(line, "\n");
+    at = strcspn(text.data, "\n") + 1; /* past "#version" */
+    while (at < text.len) {
+        const char *line = text.data + at;
+        const char *end = memchr(line, '\n', text.len - at);
+        const size_t n = end ? (size_t)(end - line) : text.len - at;
         gdfo_test_ok(gdfo_text_list_add(merges, line, n, &err), &err);
-        line += line[n] ? n + 1 : n;
+        at += n + 1;
     }
     gdfo_buf_deinit(&text);
 }

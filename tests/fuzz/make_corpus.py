@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""make_corpus.py: writes the seed inputs of the fuzz targets, all of our own making.
+
+usage: make_corpus.py FOLDER        (tests/fuzz/corpus; files of the same name are replaced)
+"""
+import json
+import os
+import struct
+import sys
+
+U8, I8, U16, I16, U32, I32, F32, BOOL, STR, ARR, U64, I64, F64 = range(13)
+PACK = {U8: '<B', I8: '<b', U16: '<H', I16: '<h', U32: '<I', I32: '<i', F32: '<f', BOOL: '<?', U64: '<Q', I64: '<q', F64: '<d'}
+BLOCK = {0: (4, 1), 1: (2, 1), 2: (18, 32), 3: (20, 32), 8: (34, 32), 30: (2, 1)}
+
+
+def text(s):
+    s = s.encode() if isinstance(s, str) else s
+    return struct.pack('<Q', len(s)) + s
+
+
+def value(t, v):
+    if t == STR:
+        return text(v)
+    if t == ARR:
+        element, items = v
+        return struct.pack('<IQ', element, len(items)) + b''.join(value(element, i) for i in items)
+    return struct.pack(PACK[t], v)
+
+
+def gguf(kvs, tensors, version=3, align=32):
+    head = b'GGUF' + struct.pack('<IQQ', version, len(tensors), len(kvs))
+    head += b''.join(text(k) + struct.pack('<I', t) + value(t, v) for k, t, v in kvs)
+    data = b''
+    for name, dims, kind in tensors:
+        data += b'\0' * (-len(data) % align)
+        head += text(name) + struct.pack('<I', len(dims)) + b''.join(struct.pack('<Q', d) for d in dims)
+        head += struct.pack('<IQ', kind, len(data))
+        n = 1
+        for d in dims:
+            n *= d
+        size, per = BLOCK[kind]
+        data += bytes((7 * i) % 59 for i in range(n // per * size))      # finite in every type
+    return head + b'\0' * (-len(head) % align) + data
+
+
+def model(d, heads, kv, ff, vocab, kinds):
+    rows = kv * d // heads
+    shapes = [('token_embd', (d, vocab)), ('output_norm', (d,)), ('blk.0.attn_norm', (d,)), ('blk.0.attn_q', (d, d)),
+              ('blk.0.attn_k', (d, rows)), ('blk.0.attn_v', (d, rows)), ('blk.0.attn_output', (d, d)),
+              ('blk.0.ffn_norm', (d,)), ('blk.0.ffn_gate', (d, ff)), ('blk.0.ffn_up', (d, ff)), ('blk.0.ffn_down', (ff, d))]
+    kvs = [('general.architecture', STR, 'llama'), ('llama.block_count', U32, 1), ('llama.embedding_length', U32, d),
+           ('llama.feed_forward_length', U32, ff), ('llama.context_length', U32, 8), ('llama.attention.head_count', U32, heads),
+           ('llama.attention.head_count_kv', U32, kv), ('llama.attention.layer_norm_rms_epsilon', F32, 1e-5)]
+    return kvs, [(n + '.weight', s, kinds[i % len(kinds)]) for i, (n, s) in enumerate(shapes)]
+
+
+TOKENS = ['<unk>', '<s>', '</s>', 'a', 'b', 'ab', '\u2581', '<0x41>', '\u0120', '\u0120a', '1', "'"]
+TYPES = [2, 3, 3, 1, 1, 1, 1, 6, 1, 1, 1, 1]
+
+
+def tokenizer(kind):
+    kvs = [('tokenizer.ggml.model', STR, kind), ('tokenizer.ggml.tokens', ARR, (STR, TOKENS)),
+           ('tokenizer.ggml.token_type', ARR, (I32, TYPES)), ('tokenizer.ggml.bos_token_id', U32, 1),
+           ('tokenizer.ggml.eos_token_id', U32, 2)]
+    if kind == 'llama':
+        return kvs + [('tokenizer.ggml.scores', ARR, (F32, [float(-i) for i in range(len(TOKENS))]))]
+    return kvs + [('tokenizer.ggml.pre', STR, 'smollm'), ('tokenizer.ggml.merges', ARR, (STR, ['a b', '\u0120 a']))]
+
+
+def ggufs():
+    kvs, tensors = model(4, 2, 1, 3, len(TOKENS), [0])
+    yield 'bpe', gguf(kvs + tokenizer('gpt2') + [('tokenizer.ggml.add_bos_token', BOOL, True)], tensors)
+    yield 'spm', gguf(kvs + tokenizer('llama') + [('general.alignment', U32, 8)], tensors, version=2, align=8)
+    every = [('x%d' % t, t, 1) for t in PACK] + [('s', STR, 'word'), ('aa', ARR, (ARR, [(U8, [1, 2]), (STR, ['q'])])),
+                                                  ('ab', ARR, (BOOL, [True, False])), ('ad', ARR, (F64, [0.5]))]
+    yield 'kinds', gguf(kvs + every, tensors)
+    kvs, tensors = model(32, 2, 1, 32, 4, [8, 0, 0, 3, 2, 1, 30, 0])
+    yield 'blocks', gguf(kvs + [('llama.rope.freq_base', F64, 5e5), ('llama.rope.scaling.type', STR, 'none')], tensors)
+    honest = gguf([('general.architecture', STR, 'llama')], [('token_embd.weight', (5, 2), 0)])
+    yield 'lie', honest.replace(struct.pack('<QQ', 5, 2), struct.pack('<QQ', 1 << 39, 2))
+
+
+def safetensors():
+    d, kv, ff, vocab, layer = 8, 4, 3, 4, 'model.layers.0.'
+    shapes = {'model.embed_tokens': (vocab, d), 'model.norm': (d,), layer + 'input_layernorm': (d,),
+              layer + 'self_attn.q_proj': (d, d), layer + 'self_attn.k_proj': (kv, d), layer + 'self_attn.v_proj': (kv, d),
+              layer + 'self_attn.o_proj': (d, d), layer + 'post_attention_layernorm': (d,),
+              layer + 'mlp.gate_proj': (ff, d), layer + 'mlp.up_proj': (ff, d), layer + 'mlp.down_proj': (d, ff)}
+    config = {'model_type': 'llama', 'hidden_size': d, 'intermediate_size': ff, 'num_hidden_layers': 1, 'num_attention_heads': 2,
+              'num_key_value_heads': 1, 'vocab_size': vocab, 'max_position_embeddings': 8, 'rms_norm_eps': 1e-5}
+    for name, dtypes in (('f32', ['F32']), ('half', ['F16', 'BF16', 'F32'])):
+        head, end = {'__metadata__': {'format': 'pt'}}, 0
+        for i, (key, shape) in enumerate(shapes.items()):
+            dtype, n = dtypes[i % len(dtypes)], shape[0] * (shape[1] if len(shape) > 1 else 1)
+            begin, end = end, end + n * (4 if dtype == 'F32' else 2)
+            head[key + '.weight'] = {'dtype': dtype, 'shape': list(shape), 'data_offsets': [begin, end]}
+        if name == 'half':
+            config['rope_parameters'] = {'rope_type': 'default', 'rope_theta': 500000.0}
+        c, h = json.dumps(config).encode(), json.dumps(head).encode()
+        yield name, struct.pack('<H', len(c)) + c + struct.pack('<Q', len(h)) + h + bytes((5 * i) % 53 for i in range(end))
+
+
+def texts():
+    sample = "Say 12 'aab aa\u00e9's   end\n\n \u4e2d\u00bd\u0663 \U0001f999 we'll'd 'VE a\u00a0b"
+    for i, name in enumerate(('gpt2', 'smollm', 'spm')):
+        yield name, bytes([i]) + sample.encode()
+    yield 'build-bpe', bytes([3]) + 'a\nb\nab\n\u0120\n\u010a\n\na b\n'.encode()
+    yield 'build-spm', bytes([5]) + '\u2581\na\nb\nab\n'.encode()
+    yield 'not-utf8', bytes([0]) + b'ok \xc3( \xed\xa0\x80 \xf4\x90\x80\x80'
+
+
+def main():
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    for target, inputs in (('gguf', ggufs()), ('safetensors', safetensors()), ('tokenizer', texts())):
+        folder = os.path.join(sys.argv[1], target)
+        os.makedirs(folder, exist_ok=True)
+        for name, data in inputs:
+            with open(os.path.join(folder, name), 'wb') as f:
+                f.write(data)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
