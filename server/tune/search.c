@@ -359,9 +359,10 @@ static int64_t distil_evals(const struct gdfo_search *s)
     return want < s->opts.popsize ? s->opts.popsize : want;
 }
 
+/* Only methods with a student have the switch; without one the search is all there is. */
 static void enter_search(struct gdfo_search *s)
 {
-    s->stage = s->opts.search ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
+    s->stage = s->opts.search || !s->pupil ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
 }
 
 static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
