@@ -63,6 +63,10 @@ enum gdfo_status gdfo_store_service_begin(struct gdfo_store *s, const struct gdf
                                           const struct gdfo_store_service_call *call, int64_t *sid,
                                           struct gdfo_error *err)
 {
+    /* A call of the daemon's own belongs to the local user: its row needs an owner. */
+    static const struct gdfo_store_actor local = {.uid = GDFO_STORE_LOCAL_UID,
+                                                  .pid = GDFO_STORE_LOCAL_PID};
+    const struct gdfo_store_actor *owner = who ? who : &local;
     int64_t made = 0;
     struct gdfo_query q;
     enum gdfo_status status = gdfo_tx_begin(s, err);
@@ -71,8 +75,8 @@ enum gdfo_status gdfo_store_service_begin(struct gdfo_store *s, const struct gdf
     }
     q = gdfo_query(&s->writer, GDFO_SQL_SERVICE_ADD);
     gdfo_query_text(&q, call->kind);
-    gdfo_query_int(&q, who->pid);
-    gdfo_query_int(&q, who->uid);
+    gdfo_query_int(&q, owner->pid);
+    gdfo_query_int(&q, owner->uid);
     gdfo_query_int(&q, call->tch);
     gdfo_query_opt_int(&q, call->jid);
     gdfo_query_int(&q, call->n_queries);
