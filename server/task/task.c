@@ -85,7 +85,8 @@ static enum gdfo_status add_label(struct gdfo_task *t, const struct gdfo_task_sp
     if (spec->n_verbalizer > 0 && entry == NULL) {
         gdfo_error_set(err, GDFO_STATUS_INVALID, "no words for the label %s of the training data",
                        gdfo_task_quote(label).s);
-        return invalid(err, "/verbalizer");
+        gdfo_error_at(err, "/verbalizer", "label_set_mismatch");
+        return GDFO_STATUS_INVALID;
     }
     t->n_labels++; /* from here on destroy ends what is half built */
     to->label = gdfo_mem_dup_str(label);
