@@ -31,16 +31,9 @@ static void add_alphabet(struct gdfo_text_list *tokens)
 
 static struct gdfo_tokenizer *bpe(enum gdfo_tokenizer_kind kind)
 {
-    static const char *const merges[] = {"a a",
-                                         "aa aa",
-                                         "a b",
-                                         "\xC4\xA0 a",
-                                         "\xC4\xA0 \xC4\xA0",
-                                         "\xC3\x83 \xC2\xA9",
-                                         "' s",
-                                         "1 1",
-                                         "\xC4\xA0"
-                                         "a b"};
+    static const char *const merges[] = {
+        "a a", "aa aa", "a b",           "\xC4\xA0 a", "\xC4\xA0 \xC4\xA0", "\xC3\x83 \xC2\xA9",
+        "' s", "1 1",   "\xC4\xA0\x61 b"};
     struct gdfo_tokenizer_spec s = {.kind = kind, .bos = -1, .eos = -1};
     struct gdfo_tokenizer *t = NULL;
     add_alphabet(&s.tokens);
@@ -58,15 +51,8 @@ static struct gdfo_tokenizer *bpe(enum gdfo_tokenizer_kind kind)
 
 static struct gdfo_tokenizer *spm(void)
 {
-    static const char *const words[] = {"\xE2\x96\x81",
-                                        "a",
-                                        "b",
-                                        "ab",
-                                        "aa",
-                                        "\xE2\x96\x81"
-                                        "a",
-                                        "aab",
-                                        "\xC3\xA9"};
+    static const char *const words[] = {"\xE2\x96\x81",     "a",   "b",       "ab", "aa",
+                                        "\xE2\x96\x81\x61", "aab", "\xC3\xA9"};
     struct gdfo_tokenizer_spec s = {
         .kind = GDFO_TOKENIZER_SPM, .bos = -1, .eos = -1, .add_space_prefix = 1};
     struct gdfo_tokenizer *t = NULL;

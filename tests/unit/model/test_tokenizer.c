@@ -291,36 +291,33 @@ static void read_gpt2_merges(struct gdfo_text_list *merges)
     gdfo_buf_deinit(&text);
 }
 
-static void gpt2_gives_the_published_ids(void **state)
+static int setup_gpt2(void **state)
 {
     struct gdfo_error err = {0};
     struct gdfo_tokenizer_spec spec = {.kind = GDFO_TOKENIZER_GPT2, .bos = 50256, .eos = 50256};
     struct gdfo_tokenizer *t = NULL;
-    (void)state;
     read_gpt2_tokens(&spec.tokens);
     read_gpt2_merges(&spec.merges);
     spec.types = gdfo_mem_array(spec.tokens.n, 1);
     memset(spec.types, GDFO_TOKEN_NORMAL, spec.tokens.n);
     spec.types[50256] = GDFO_TOKEN_CONTROL;
     gdfo_test_ok(gdfo_tokenizer_create(&t, &spec, &err), &err);
-    assert_int_equal(gdfo_tokenizer_vocab(t), 50257);
-    assert_int_equal(check_vectors(t, "vectors/tokenizers/ggml-vocab-gpt-2.gguf.inp",
+    *state = t;
+    return 0;
+}
+
+static void gpt2_gives_the_published_ids(void **state)
+{
+    assert_int_equal(gdfo_tokenizer_vocab(*state), 50257);
+    assert_int_equal(check_vectors(*state, "vectors/tokenizers/ggml-vocab-gpt-2.gguf.inp",
                                    "vectors/tokenizers/ggml-vocab-gpt-2.gguf.out"),
                      46);
-    gdfo_tokenizer_destroy(t);
 }
 
 /* Every byte has a token in GPT-2's vocabulary, so every text comes back. */
 static void gpt2_brings_every_character_back(void **state)
 {
-    struct gdfo_error err = {0};
-    struct gdfo_tokenizer_spec spec = {.kind = GDFO_TOKENIZER_GPT2, .bos = -1, .eos = -1};
-    struct gdfo_tokenizer *t = NULL;
     struct gdfo_buf text;
-    (void)state;
-    read_gpt2_tokens(&spec.tokens);
-    read_gpt2_merges(&spec.merges);
-    gdfo_test_ok(gdfo_tokenizer_create(&t, &spec, &err), &err);
     gdfo_buf_init(&text, 1u << 20);
     for (uint32_t c = 1; c < 0x110000; c += c < 0x3000 ? 1 : 61) {
         char utf8[4];
@@ -331,9 +328,8 @@ static void gpt2_brings_every_character_back(void **state)
         }
     }
     assert_true(gdfo_buf_ok(&text));
-    assert_round_trip(t, text.data, text.len);
+    assert_round_trip(*state, text.data, text.len);
     gdfo_buf_deinit(&text);
-    gdfo_tokenizer_destroy(t);
 }
 
 /* ---- SPM of stories260K -----------------------------------------------------------------------
@@ -402,6 +398,6 @@ int main(void)
         cmocka_unit_test(spm_text_that_spells_a_byte_token_stays_text),
     };
     return cmocka_run_group_tests(smollm, setup_smollm, teardown) +
-           cmocka_run_group_tests(gpt2, NULL, NULL) +
+           cmocka_run_group_tests(gpt2, setup_gpt2, teardown) +
            cmocka_run_group_tests(stories, setup_stories, teardown);
 }
