@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#define TOLERANCE_FOLD  1e-5 /* on the gradient, per root of a row: losses settle to six digits */
-#define TOLERANCE_FINAL 1e-9
+#define TOLERANCE_FOLD  1e-4 /* on the gradient, per root of a row: losses settle to six digits */
+#define TOLERANCE_FINAL 1e-7
 #define PATIENCE        2 /* settings in a row that are no better end a grid */
 
 /* A prior standard deviation of 0.5 on the weight of the label log-probabilities, around 1. */

@@ -48,7 +48,7 @@ static double dot(const double *a, const double *b, size_t n)
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-static void axpy(double *y, double a, const double *x, size_t n)
+static void axpy(double *restrict y, double a, const double *restrict x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         y[i] += a * x[i];

@@ -177,8 +177,7 @@ static void every_job_fits_its_data(void **state)
         gdfo_test_ok(gdfo_file_read(path, &b, &err), &err);
         drop_comments(&b);
         gdfo_test_ok(gdfo_json_parse(&root, b.data, b.len, NULL, &err), &err);
-        GDFO_IGNORE(
-            snprintf(path, sizeof path, "@deploy/examples/%s/train.jsonl", examples[i].name) < 0);
+        GDFO_IGNORE(snprintf(path, sizeof path, "@%s/train.jsonl", examples[i].name) < 0);
         assert_string_equal(gdfo_json_string(at(root, "training_file")), path);
         const struct gdfo_json *members = at(at(at(root, "method"), "auto"), "task");
         gdfo_test_ok(gdfo_task_spec_parse(&spec, members, "", NULL, NULL, &err), &err);
