@@ -7,9 +7,9 @@
  */
 struct gdfo_wire_code {
     const char *code;  /* "invalid_value" */
-    int http;          /* 400 */
     const char *title; /* "Invalid value" */
     const char *type;  /* "invalid_request_error", as the official clients know it */
+    int http;          /* 400 */
     int may_retry;     /* 1: the same request may succeed later; x-should-retry says so */
 };
 

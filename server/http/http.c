@@ -258,7 +258,7 @@ static enum MHD_Result take(struct gdfo_http *h, struct MHD_Connection *connecti
     void *cls, struct MHD_Connection *connection, const char *url, const char *method,             \
         const char *version, const char *bytes, size_t *n, void **con_cls
 
-static enum MHD_Result on_access(ACCESS_PARAMETERS)
+static enum MHD_Result on_access(ACCESS_PARAMETERS) /* NOLINT(readability-function-size) */
 {
     struct gdfo_request *r = *con_cls;
     enum MHD_Result result;

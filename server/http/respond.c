@@ -49,7 +49,12 @@ void gdfo_respond_attachment(struct gdfo_request *r, const char *filename)
     size_t k = (size_t)snprintf(a->disposition, sizeof a->disposition, "attachment; filename=\"");
     for (; *filename && k + 2 < sizeof a->disposition; filename++) {
         unsigned char c = (unsigned char)*filename;
-        a->disposition[k++] = c < 0x20 || c >= 0x7F || c == '"' || c == '\\' ? '_' : (char)c;
+        int is_plain = c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
+        a->disposition[k] = '_';
+        if (is_plain) {
+            a->disposition[k] = *filename;
+        }
+        k++;
     }
     a->disposition[k++] = '"';
     a->disposition[k] = '\0';

@@ -9,7 +9,7 @@
 #define NAME_MAX_BYTES 512 /* 128 characters */
 
 #define ROUTE(method, pattern, handler, body, params, later)                                       \
-    {GDFO_METHOD_##method, pattern, handler, GDFO_BODY_##body, params, later},
+    {GDFO_METHOD_##method, GDFO_BODY_##body, pattern, handler, params, later},
 static const struct gdfo_route routes[] = {
 #include "server/http/api/routes.def"
 };

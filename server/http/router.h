@@ -16,9 +16,9 @@ enum gdfo_body_kind {
 
 struct gdfo_route {
     enum gdfo_method method;
+    enum gdfo_body_kind body;
     const char *pattern;
     void (*handler)(struct gdfo_request *r);
-    enum gdfo_body_kind body;
     const char *params; /* names of query parameters, by blanks */
     const char *later;  /* names of a later stage: 422 not_supported */
 };
