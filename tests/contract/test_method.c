@@ -1,0 +1,461 @@
+/*
+ * What every method must keep, with the stories model as a teacher that is real and quick: never
+ * past its budget, stopped and resumed at any step it ends in the same bytes, a cancel is heard
+ * between calls, and the loss of what it keeps falls.
+ */
+#include "common/mem.h"
+#include "server/task/task.h"
+#include "server/teacher/stack.h"
+#include "server/tune/head.h"
+#include "server/tune/method/method.h"
+#include "server/tune/search_opts.h"
+#include "tests/unit/teacher/tiny.h"
+
+#include <math.h>
+#include <string.h>
+
+#define N_TRAIN 12
+#define N_DEV   6
+
+struct world { /* one task on one teacher, built once */
+    struct tiny tiny;
+    struct gdfo_task *task;
+    struct gdfo_label_ids forms[2];
+    struct gdfo_text bodies[N_TRAIN + N_DEV];
+    uint32_t gold[N_TRAIN + N_DEV];
+    atomic_int cancel;
+};
+
+static const char *const happy[] = {
+    "Tom was happy and smiled",   "They played in the sun and laughed",
+    "She got a big hug from mom", "The dog ran and had fun",
+    "Lily liked her new toy",     "He was proud and glad",
+    "The bird sang a nice song",  "They ate cake and were happy",
+    "The sun was warm and bright"};
+static const char *const sad[] = {
+    "Tom was sad and cried",      "It was dark and she was scared", "He fell down and it hurt",
+    "The dog was lost and alone", "Lily lost her toy and cried",    "They were sorry and felt bad",
+    "The bird hurt its wing",     "He was angry and mean",          "It rained and they were cold"};
+
+static void ignore_fault(void *ctx, const char *pointer, const char *code, const char *detail)
+{
+    (void)ctx;
+    print_error("%s %s %s\n", pointer, code, detail);
+}
+
+static int set_up(void **state)
+{
+    static struct world w;
+    static const char text[] =
+        "{\"cue\":\"He was\",\"verbalizer\":{\"good\":[\"happy\"],\"poor\":[\"sad\"]},"
+        "\"label_space\":\"none\"}";
+    static const char *const labels[2] = {"good", "poor"};
+    struct gdfo_json *json = NULL;
+    struct gdfo_task_spec spec;
+    struct gdfo_error err = {0};
+    tiny_open(&w.tiny, 0);
+    gdfo_test_ok(gdfo_json_parse(&json, text, sizeof text - 1, NULL, &err), &err);
+    gdfo_test_ok(gdfo_task_spec_parse(&spec, json, "", ignore_fault, NULL, &err), &err);
+    gdfo_test_ok(gdfo_task_create(&w.task, &spec, labels, 2, 0, &err), &err);
+    gdfo_task_spec_deinit(&spec);
+    gdfo_json_destroy(json);
+    for (size_t i = 0; i < 2; i++) {
+        const char *word = gdfo_task_word(w.task, i, 0);
+        struct gdfo_text t = {word, strlen(word)};
+        gdfo_test_ok(gdfo_teacher_tokenize(w.tiny.teacher, t, &w.forms[i], &err), &err);
+    }
+    for (uint32_t i = 0; i < N_TRAIN + N_DEV; i++) {
+        const char *s = i % 2 == 0 ? happy[i / 2] : sad[i / 2];
+        w.bodies[i] = (struct gdfo_text){s, strlen(s)};
+        w.gold[i] = i % 2;
+    }
+    *state = &w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    gdfo_task_destroy(w->task);
+    tiny_close(&w->tiny);
+    return 0;
+}
+
+struct run { /* one method under way */
+    const struct gdfo_method_ops *ops;
+    void *options, *self;
+    struct gdfo_stack *stack;
+    struct gdfo_tune_env env;
+    struct gdfo_report report;
+    double first_loss, last_loss;
+    int n_steps;
+};
+
+static void set(struct run *r, const char *name, const char *value)
+{
+    struct gdfo_error err = {0};
+    gdfo_test_ok(gdfo_opt_set_text(r->ops->opts, r->options, name, value, &err), &err);
+}
+
+/* Small enough for the 260K-parameter teacher; gdfo's student is its first layers. */
+static void small_options(struct run *r)
+{
+    r->options = gdfo_mem_array(1, r->ops->options_bytes);
+    gdfo_opt_defaults(r->ops->opts, r->options);
+    set(r, "n_prompt_tokens", "3");
+    set(r, "intrinsic_dim", "12");
+    set(r, "popsize", "6");
+    set(r, "n_anchors", "8");
+    if (r->ops->needs_student) {
+        set(r, "student_layers", "2");
+        set(r, "prompt_steps", "6");
+        set(r, "adapter_rank", "2");
+        set(r, "distill_batch", "8");
+    }
+}
+
+static void open_run(struct run *r, struct world *w, const struct gdfo_method_ops *ops,
+                     int64_t evals, const void *options)
+{
+    struct gdfo_error err = {0};
+    memset(r, 0, sizeof *r);
+    r->ops = ops;
+    if (options) {
+        r->options = gdfo_mem_dup(options, ops->options_bytes);
+    } else {
+        small_options(r);
+    }
+    gdfo_test_ok(gdfo_stack_create(&r->stack, w->tiny.teacher, NULL, &err), &err);
+    r->env = (struct gdfo_tune_env){.seed = 5,
+                                    .stack = r->stack,
+                                    .task = w->task,
+                                    .forms = w->forms,
+                                    .n_forms = 2,
+                                    .cue = {"He was", 6},
+                                    .position = GDFO_POSITION_SUFFIX,
+                                    .train = {w->bodies, w->gold, N_TRAIN},
+                                    .dev = {w->bodies + N_TRAIN, w->gold + N_TRAIN, N_DEV},
+                                    .budget = {.evals = evals},
+                                    .teacher_model = w->tiny.model,
+                                    .student_model = w->tiny.model,
+                                    .is_same_model = 1,
+                                    .pool = w->tiny.pool,
+                                    .dev_every_evals = 12,
+                                    .cancel = &w->cancel};
+    gdfo_test_ok(ops->create(&r->self, &r->env, r->options, &err), &err);
+}
+
+static void close_run(struct run *r)
+{
+    r->ops->destroy(r->self);
+    gdfo_stack_destroy(r->stack);
+    gdfo_mem_free(r->options);
+}
+
+static double metric(const struct gdfo_report *r, const char *name)
+{
+    for (size_t i = 0; i < r->n_metrics; i++) {
+        if (strcmp(r->metrics[i].name, name) == 0) {
+            return r->metrics[i].value;
+        }
+    }
+    return (double)NAN;
+}
+
+static void step(struct run *r)
+{
+    struct gdfo_error err = {0};
+    memset(&r->report, 0, sizeof r->report);
+    gdfo_test_ok(r->ops->step(r->self, &r->report, &err), &err);
+    if (r->n_steps++ == 0) {
+        r->first_loss = metric(&r->report, "loss_train");
+    }
+    r->last_loss = metric(&r->report, "loss_train");
+}
+
+static void run_to_end(struct run *r)
+{
+    do {
+        step(r);
+        assert_in_range(r->n_steps, 1, 100);
+    } while (!r->report.is_done);
+}
+
+static void state_of(const struct run *r, struct gdfo_buf *out)
+{
+    gdfo_buf_init(out, (size_t)64 << 20);
+    r->ops->save(r->self, out);
+    assert_true(gdfo_buf_ok(out));
+}
+
+static const struct gdfo_method_ops *at(size_t i)
+{
+    return gdfo_method_at(i);
+}
+
+static void the_budget_is_never_passed(void **state)
+{
+    static const int64_t caps[] = {2, 8, 9, 31, 50};
+    for (size_t i = 0; at(i); i++) {
+        for (size_t k = 0; k < 5; k++) {
+            struct run r;
+            open_run(&r, *state, at(i), caps[k], NULL);
+            run_to_end(&r);
+            if (gdfo_stack_meter(r.stack)->evals > caps[k]) {
+                print_error("%s spent %lld of %lld evals\n", at(i)->name,
+                            (long long)gdfo_stack_meter(r.stack)->evals, (long long)caps[k]);
+                fail();
+            }
+            assert_string_equal(r.report.reason, "completed");
+            assert_non_null(r.ops->result(r.self));
+            close_run(&r);
+        }
+    }
+}
+
+static void a_cap_in_queries_counts_dev_rows_too(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run r;
+        open_run(&r, *state, at(i), 0, NULL);
+        close_run(&r);
+        open_run(&r, *state, at(i), 0, NULL);
+        r.env.budget = (struct gdfo_tune_budget){.queries = 400};
+        r.ops->destroy(r.self);
+        gdfo_test_ok(at(i)->create(&r.self, &r.env, r.options, &(struct gdfo_error){0}), NULL);
+        run_to_end(&r);
+        assert_true(gdfo_stack_meter(r.stack)->queries + gdfo_stack_meter(r.stack)->dev_queries <=
+                    400);
+        assert_true(gdfo_stack_meter(r.stack)->dev_queries > 0);
+        close_run(&r);
+    }
+}
+
+/* Ended before every step in turn, loaded into a fresh process's worth of objects, it ends in the
+ * same bytes. */
+static void resuming_at_any_step_gives_the_same_bytes(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run whole;
+        struct gdfo_buf want;
+        int n_steps;
+        open_run(&whole, *state, at(i), 44, NULL);
+        run_to_end(&whole);
+        state_of(&whole, &want);
+        n_steps = whole.n_steps;
+        assert_true(n_steps >= 5);
+        for (int stop = 1; stop < n_steps; stop++) {
+            struct run first;
+            struct run second;
+            struct gdfo_buf saved;
+            struct gdfo_buf got;
+            struct gdfo_error err = {0};
+            open_run(&first, *state, at(i), 44, NULL);
+            for (int k = 0; k < stop; k++) {
+                step(&first);
+            }
+            state_of(&first, &saved);
+            close_run(&first);
+            open_run(&second, *state, at(i), 44, NULL);
+            gdfo_test_ok(second.ops->load(second.self, saved.data, saved.len, &err), &err);
+            second.n_steps = stop;
+            run_to_end(&second);
+            assert_int_equal(second.n_steps, n_steps);
+            state_of(&second, &got);
+            assert_int_equal(got.len, want.len);
+            assert_memory_equal(got.data, want.data, want.len);
+            close_run(&second);
+            gdfo_buf_deinit(&saved);
+            gdfo_buf_deinit(&got);
+        }
+        close_run(&whole);
+        gdfo_buf_deinit(&want);
+    }
+}
+
+static void the_same_seed_is_the_same_run_and_another_is_not(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run r[3];
+        struct gdfo_buf b[3];
+        for (int k = 0; k < 3; k++) {
+            open_run(&r[k], *state, at(i), 26, NULL);
+            if (k == 2) {
+                r[k].env.seed = 6;
+                r[k].ops->destroy(r[k].self);
+                gdfo_test_ok(
+                    at(i)->create(&r[k].self, &r[k].env, r[k].options, &(struct gdfo_error){0}),
+                    NULL);
+            }
+            run_to_end(&r[k]);
+            state_of(&r[k], &b[k]);
+            close_run(&r[k]);
+        }
+        assert_int_equal(b[0].len, b[1].len);
+        assert_memory_equal(b[0].data, b[1].data, b[0].len);
+        assert_true(b[0].len != b[2].len || memcmp(b[0].data, b[2].data, b[0].len) != 0);
+        for (int k = 0; k < 3; k++) {
+            gdfo_buf_deinit(&b[k]);
+        }
+    }
+}
+
+static void a_cancel_is_heard_before_the_next_call(void **state)
+{
+    struct world *w = *state;
+    for (size_t i = 0; at(i); i++) {
+        struct run r;
+        struct gdfo_error err = {0};
+        int64_t calls;
+        open_run(&r, w, at(i), 44, NULL);
+        step(&r);
+        calls = gdfo_stack_meter(r.stack)->calls;
+        atomic_store(&w->cancel, 1);
+        memset(&r.report, 0, sizeof r.report);
+        assert_int_equal(r.ops->step(r.self, &r.report, &err), GDFO_STATUS_CANCELLED);
+        assert_int_equal(gdfo_stack_meter(r.stack)->calls, calls);
+        atomic_store(&w->cancel, 0);
+        close_run(&r);
+    }
+}
+
+static void the_loss_of_what_is_kept_falls(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run r;
+        open_run(&r, *state, at(i), 80, NULL);
+        run_to_end(&r);
+        if (!(r.last_loss < r.first_loss)) {
+            print_error("%s: loss %g at first, %g at the end\n", at(i)->name, r.first_loss,
+                        r.last_loss);
+            fail();
+        }
+        close_run(&r);
+    }
+}
+
+static void a_damaged_state_is_refused(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run r;
+        struct gdfo_buf saved;
+        struct gdfo_error err = {0};
+        open_run(&r, *state, at(i), 26, NULL);
+        step(&r);
+        state_of(&r, &saved);
+        assert_int_equal(r.ops->load(r.self, saved.data, saved.len - 1, &err), GDFO_STATUS_CORRUPT);
+        assert_int_equal(r.ops->load(r.self, saved.data, 16, &err), GDFO_STATUS_CORRUPT);
+        saved.data[0] ^= 1;
+        assert_int_equal(r.ops->load(r.self, saved.data, saved.len, &err), GDFO_STATUS_CORRUPT);
+        gdfo_buf_deinit(&saved);
+        close_run(&r);
+    }
+}
+
+static void the_result_survives_its_bytes(void **state)
+{
+    struct run r;
+    struct gdfo_buf bytes;
+    struct gdfo_buf again;
+    struct gdfo_artefact *a = NULL;
+    struct gdfo_error err = {0};
+    open_run(&r, *state, gdfo_method_find("gdfo"), 44, NULL);
+    run_to_end(&r);
+    gdfo_buf_init(&bytes, 1 << 24);
+    gdfo_buf_init(&again, 1 << 24);
+    gdfo_artefact_save(r.ops->result(r.self), &bytes);
+    gdfo_test_ok(gdfo_artefact_load(&a, bytes.data, bytes.len, &err), &err);
+    assert_int_equal(a->n_prompt_tokens, 3);
+    assert_int_equal(a->d_model, 64);
+    assert_non_null(a->head);
+    assert_non_null(a->baseline);
+    gdfo_artefact_save(a, &again);
+    assert_int_equal(bytes.len, again.len);
+    assert_memory_equal(bytes.data, again.data, bytes.len);
+    gdfo_artefact_destroy(a);
+    for (size_t cut = 0; cut < bytes.len; cut += 97) {
+        assert_int_equal(gdfo_artefact_load(&a, bytes.data, cut, &err), GDFO_STATUS_CORRUPT);
+    }
+    bytes.data[bytes.len / 2] ^= 4;
+    assert_int_equal(gdfo_artefact_load(&a, bytes.data, bytes.len, &err), GDFO_STATUS_CORRUPT);
+    gdfo_buf_deinit(&bytes);
+    gdfo_buf_deinit(&again);
+    close_run(&r);
+}
+
+/* Each switch takes its stage away and nothing else. */
+static void gdfo_s_stages_have_their_switches(void **state)
+{
+    static const char *const switches[] = {"distill", "gradient", "search"};
+    for (int off = 0; off < 8; off++) {
+        struct run r;
+        struct run plain;
+        int saw_kd = 0;
+        int saw_gradient = 0;
+        open_run(&plain, *state, gdfo_method_find("gdfo"), 44, NULL);
+        for (int k = 0; k < 3; k++) {
+            set(&plain, switches[k], (off >> k & 1) ? "false" : "true");
+        }
+        open_run(&r, *state, gdfo_method_find("gdfo"), 44, plain.options);
+        close_run(&plain);
+        do {
+            step(&r);
+            saw_kd |= isfinite(metric(&r.report, "loss_kd"));
+            saw_gradient |= isfinite(metric(&r.report, "loss_gradient"));
+        } while (!r.report.is_done);
+        assert_int_equal(saw_kd, !(off & 1));
+        assert_int_equal(saw_gradient, !(off & 2));
+        close_run(&r);
+    }
+}
+
+static void a_student_that_is_the_teacher_wants_a_word(void **state)
+{
+    struct world *w = *state;
+    struct run r;
+    struct gdfo_error err = {0};
+    void *self = NULL;
+    open_run(&r, w, gdfo_method_find("gdfo"), 44, NULL);
+    set(&r, "student_layers", "5"); /* all five of the stories model */
+    assert_int_equal(r.ops->create(&self, &r.env, r.options, &err), GDFO_STATUS_INVALID);
+    assert_non_null(strstr(err.text, "allow_same_student"));
+    set(&r, "allow_same_student", "true");
+    gdfo_test_ok(r.ops->create(&self, &r.env, r.options, &err), &err);
+    memset(&r.report, 0, sizeof r.report);
+    gdfo_test_ok(r.ops->step(self, &r.report, &err), &err);
+    assert_true(r.report.n_messages > 0);
+    assert_string_equal(r.report.messages[r.report.n_messages - 1].code, "student_is_teacher");
+    r.ops->destroy(self);
+    close_run(&r);
+}
+
+static void names_are_unique_and_every_row_has_help(void **state)
+{
+    (void)state;
+    for (size_t i = 0; at(i); i++) {
+        assert_ptr_equal(gdfo_method_find(at(i)->name), at(i));
+        assert_non_null(at(i)->help);
+        for (const struct gdfo_opt *o = at(i)->opts; o->name; o++) {
+            assert_non_null(o->help);
+        }
+    }
+    assert_null(gdfo_method_find("magic"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_are_unique_and_every_row_has_help),
+        cmocka_unit_test(the_budget_is_never_passed),
+        cmocka_unit_test(a_cap_in_queries_counts_dev_rows_too),
+        cmocka_unit_test(resuming_at_any_step_gives_the_same_bytes),
+        cmocka_unit_test(the_same_seed_is_the_same_run_and_another_is_not),
+        cmocka_unit_test(a_cancel_is_heard_before_the_next_call),
+        cmocka_unit_test(the_loss_of_what_is_kept_falls),
+        cmocka_unit_test(a_damaged_state_is_refused),
+        cmocka_unit_test(the_result_survives_its_bytes),
+        cmocka_unit_test(gdfo_s_stages_have_their_switches),
+        cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
