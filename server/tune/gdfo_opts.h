@@ -26,7 +26,7 @@
             "first layers taken; 0 = all of another model, a fifth of the teacher's own"),         \
         GDFO_SEARCH_OPT(student_train, ENUM, "adapter", 0, 0, "adapter|full",                      \
                         "what of the student trains"),                                             \
-        GDFO_SEARCH_OPT(adapter_rank, INT, "8", 1, 256, NULL, "rank of the adapters"),             \
+        GDFO_SEARCH_OPT(adapter_rank, INT, "4", 1, 256, NULL, "rank of the adapters"),             \
         GDFO_SEARCH_OPT(allow_same_student, BOOL, "false", 0, 0, NULL,                             \
                         "let the student be the teacher's own file at full depth"),                \
         GDFO_SEARCH_OPT(prompt_steps, INT, "30", 1, 10000, NULL,                                   \

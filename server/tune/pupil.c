@@ -223,17 +223,31 @@ static enum gdfo_status open_student(struct gdfo_pupil *p, struct gdfo_error *er
 static enum gdfo_status cache_texts(struct gdfo_pupil *p, struct gdfo_error *err)
 {
     int is_full = p->opts->distill && p->opts->student_train != 0;
+    struct gdfo_student_text *texts;
+    struct gdfo_student_kv **kv;
+    uint32_t n;
+    enum gdfo_status status = GDFO_STATUS_OK;
     if (p->env->position != GDFO_POSITION_SUFFIX || is_full) {
         return GDFO_STATUS_OK;
     }
-    for (uint32_t i = 0; i < p->env->train.n; i++) {
-        struct gdfo_student_text text = {p->texts[i].ids.data, kept(p->texts[i].ids.n)};
-        enum gdfo_status status = gdfo_student_text_kv(p->student, &text, 1, &p->texts[i].kv, err);
-        if (status != GDFO_STATUS_OK) {
-            return status;
-        }
+    n = p->env->train.n;
+    texts = gdfo_mem_array(n, sizeof *texts);
+    kv = gdfo_mem_array(n, sizeof(struct gdfo_student_kv *));
+    if (!texts || !kv) {
+        status = gdfo_error_no_memory(err, "student's texts");
     }
-    return GDFO_STATUS_OK;
+    for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n; i++) {
+        texts[i] = (struct gdfo_student_text){p->texts[i].ids.data, kept(p->texts[i].ids.n)};
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_student_text_kv(p->student, texts, n, kv, err);
+    }
+    for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n; i++) {
+        p->texts[i].kv = kv[i];
+    }
+    gdfo_mem_free(texts);
+    gdfo_mem_free(kv);
+    return status;
 }
 
 static enum gdfo_status build(struct gdfo_pupil *p, char note[240], struct gdfo_error *err)

@@ -7,8 +7,8 @@
 /*
  * DESIGN. method.md 4.3 leaves the weight of the gradient prompt open. It is not guessed here: the
  * prompts along the student's descent, from p0 and shifted onto the mean of stage 1, go to the
- * teacher in one call of at most a generation, and the best of them is the centre of the last
- * stage. mix = 0 is among them.
+ * teacher in one call of at most a generation. The best prompt known by then, from stage 1 or from
+ * here, is the centre of the last stage.
  */
 #define MARKS_MAX 6u
 
@@ -80,6 +80,7 @@ static enum gdfo_status try_along(struct gdfo_search *s, const float *along, uin
 {
     uint32_t n = compose(s, along, n_marks);
     uint32_t best = 0;
+    const float *from;
     double *student = gdfo_mem_array(n, sizeof *student);
     struct gdfo_evaluation e = {0};
     enum gdfo_status status =
@@ -91,7 +92,9 @@ static enum gdfo_status try_along(struct gdfo_search *s, const float *along, uin
         for (uint32_t i = 1; i < n; i++) {
             best = s->losses[i] < s->losses[best] ? i : best;
         }
-        memcpy(s->centre, s->prompts + (size_t)best * s->n_floats, s->n_floats * sizeof *s->centre);
+        from =
+            s->best.loss < s->losses[best] ? s->best.rows : s->prompts + (size_t)best * s->n_floats;
+        memcpy(s->centre, from, s->n_floats * sizeof *s->centre);
         gdfo_report_metric_add(r, "tau_student", kendall_tau(student, s->losses, n));
         gdfo_report_metric_add(r, "loss_gradient", s->losses[best]);
         gdfo_report_metric_add(r, "distance_gradient", distance(s->centre, s->start, s->n_floats));

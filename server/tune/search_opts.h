@@ -48,7 +48,7 @@ struct gdfo_search_opts {
     }
 
 /* Rows that all methods share; defaults where methods differ are arguments. */
-#define GDFO_SEARCH_OPTS_COMMON(optimiser_default, alpha_default, head_default)                    \
+#define GDFO_SEARCH_OPTS_COMMON(optimiser_default, alpha_default, covariance_default)              \
     GDFO_SEARCH_OPT(n_prompt_tokens, INT, "10", 1, 200, NULL, "rows of the soft prompt"),          \
         GDFO_SEARCH_OPT(intrinsic_dim, INT, "500", 1, 16384, NULL,                                 \
                         "dimension of the search vector z"),                                       \
@@ -59,7 +59,7 @@ struct gdfo_search_opts {
             projection, ENUM, "normal", 0, 0, "normal|uniform|identity|vocab",                     \
             "the fixed map from z to rows; identity needs intrinsic_dim = rows x width"),          \
         GDFO_SEARCH_OPT(step_size, ENUM, "tpa", 0, 0, "csa|tpa", "step-size rule of CMA-ES"),      \
-        GDFO_SEARCH_OPT(covariance, ENUM, "full", 0, 0, "full|diagonal|none",                      \
+        GDFO_SEARCH_OPT(covariance, ENUM, covariance_default, 0, 0, "full|diagonal|none",          \
                         "covariance of CMA-ES"),                                                   \
         GDFO_SEARCH_OPT(                                                                           \
             alpha, NUM, alpha_default, 1e-6, 1e3, NULL,                                            \
@@ -72,7 +72,7 @@ struct gdfo_search_opts {
         GDFO_SEARCH_OPT(                                                                           \
             objective, ENUM, "labels", 0, 0, "labels|calibrated",                                  \
             "what is searched: the loss of the label words, or that after a bias per class"),      \
-        GDFO_SEARCH_OPT(head, ENUM, head_default, 0, 0, "auto|none|bias|anchors",                  \
+        GDFO_SEARCH_OPT(head, ENUM, "auto", 0, 0, "auto|none|bias|anchors",                        \
                         "classifier on top of the answers; auto = what cross-validation prefers"), \
         GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL, "anchor tokens asked in every query")
 

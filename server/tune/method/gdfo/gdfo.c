@@ -4,7 +4,7 @@
 #include "server/tune/search.h"
 
 static const struct gdfo_opt opts[] = {
-    GDFO_SEARCH_OPTS_COMMON("cma", "1", "auto"), GDFO_SEARCH_OPTS_STUDENT, {0}};
+    GDFO_SEARCH_OPTS_COMMON("cma", "1", "diagonal"), GDFO_SEARCH_OPTS_STUDENT, {0}};
 
 const struct gdfo_method_ops gdfo_method_gdfo_ops = {
     .name = "gdfo",

@@ -2,7 +2,7 @@
  */
 #include "server/tune/search.h"
 
-static const struct gdfo_opt opts[] = {GDFO_SEARCH_OPTS_COMMON("random", "1", "auto"), {0}};
+static const struct gdfo_opt opts[] = {GDFO_SEARCH_OPTS_COMMON("random", "1", "full"), {0}};
 
 const struct gdfo_method_ops gdfo_method_random_ops = {
     .name = "random",
