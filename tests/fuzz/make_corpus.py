@@ -109,11 +109,54 @@ def texts():
     yield 'not-utf8', bytes([0]) + b'ok \xc3( \xed\xa0\x80 \xf4\x90\x80\x80'
 
 
+def jsons():
+    yield 'empty', b'{}'
+    yield 'kinds', b'{"a":[1,-2.5e3,0,-0,9007199254740993,1e-400],"b":{"c":null,"d":true,"e":false},"":""}'
+    yield 'escapes', b'"\\u0041\\u00e9\\ud83d\\ude00\\"\\\\\\/\\b\\f\\n\\r\\t"'
+    yield 'utf8', '{"\u00e9":"\u20ac\U0001f600"}'.encode()
+    yield 'blanks', b' \t\r\n[ 1 , [ ] , { } ]\n'
+    yield 'twice', b'{"a":1,"\\u0061":2}'
+    yield 'surrogate', b'["\\ud800","\\udc00"]'
+    yield 'zero', b'["\\u0000"]'
+    yield 'deep', b'[' * 65 + b']' * 65
+    yield 'huge', b'[1e999]'
+    yield 'job', json.dumps({'model': 'local', 'training_file': 'file-1', 'seed': 7, 'metadata': {'k': 'v'},
+                             'method': {'type': 'bbt', 'bbt': {'budget': {'queries': 640}}}}).encode()
+
+
+def multiparts():
+    purpose = b'--XyZ\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    part = b'--XyZ\r\nContent-Disposition: form-data; name="file"; filename="a\\"b.jsonl"\r\nContent-Type: x/y\r\n\r\n'
+    end = b'--XyZ--\r\n'
+    yield 'plain', b'\x00\x00' + purpose + part + b'{}\n\r\n' + end
+    yield 'near', b'\x06\x00' + part + b'\r\n--XyY\r\r\n--XyZ\r' + b'\r\n\r\n' + end
+    yield 'preamble', b'\x40\x00before\r\n' + purpose + b'--XyZ--after'
+    yield 'bare', b'\x02\x00--XyZ\ncontent-disposition: form-data; name=a\n\n1\n--XyZ--'
+    yield 'open', b'\x09\x00' + purpose + part + b'no end'
+    yield 'nothing', b'\x01\x00' + end
+
+
+def requests():
+    host = b'Host:localhost:8787\n'
+    yield 'get', b'GET /v1/files?limit=2&after=file-1&order=asc HTTP/1.1\n' + host
+    yield 'post', b'POST /v1/fine_tuning/jobs HTTP/1.1\n' + host + b'Content-Type:application/json\nContent-Length:2'
+    yield 'upload', b'POST /v1/files HTTP/1.1\n' + host + b'Content-Type:multipart/form-data; boundary=x\nTransfer-Encoding:chunked'
+    yield 'action', b'POST /v1/fine_tuning/jobs/ftjob-1/cancel HTTP/1.1\n' + host + b'Origin:http://localhost:8787'
+    yield 'checkpoint', b'HEAD /v1/fine_tuning/jobs/ftjob-1/checkpoints/best/content?format=gdfo HTTP/1.1\n' + host
+    yield 'two_lengths', b'POST /v1/predict HTTP/1.1\n' + host + b'Content-Length:0\nContent-Length:5'
+    yield 'both', b'POST /v1/predict HTTP/1.1\n' + host + b'Content-Length:3\nTransfer-Encoding:chunked'
+    yield 'dots', b'GET /v1/files/%2e%2e%2f%2e%2e/content HTTP/1.1\n' + host
+    yield 'zero', b'GET /v1/files/%00?a=%zz HTTP/1.1\n' + host
+    yield 'later', b'GET /v1/fine_tuning/jobs?metadata%5Bteam%5D=x&nope HTTP/1.1\n' + host
+    yield 'stranger', b'GET /healthz HTTP/1.1\nHost:evil.example\nOrigin:null'
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    for target, inputs in (('gguf', ggufs()), ('safetensors', safetensors()), ('tokenizer', texts())):
+    for target, inputs in (('gguf', ggufs()), ('safetensors', safetensors()), ('tokenizer', texts()),
+                           ('json', jsons()), ('multipart', multiparts()), ('request', requests())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:
