@@ -77,7 +77,9 @@ void gdfo_json_put_int(struct gdfo_json_writer *w, const char *key, int64_t v)
 
 void gdfo_json_put_num(struct gdfo_json_writer *w, const char *key, double v)
 {
-    if (isfinite(v)) {
+    if (v == 0.0 && signbit(v)) {
+        gdfo_buf_add(begin(w, key), "-0.0"); /* "-0" would be read as the integer 0 */
+    } else if (isfinite(v)) {
         gdfo_buf_addf(begin(w, key), "%.17g", v);
     } else {
         gdfo_json_put_null(w, key);

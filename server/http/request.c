@@ -284,7 +284,7 @@ static int parse_json(struct gdfo_request *r)
 static int check_action(struct gdfo_request *r)
 {
     char pointer[80];
-    if (r->body.len == 0) {
+    if (r->n_body == 0) {
         return 1;
     }
     if (!parse_json(r)) {

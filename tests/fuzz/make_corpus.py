@@ -120,6 +120,7 @@ def jsons():
     yield 'zero', b'["\\u0000"]'
     yield 'deep', b'[' * 65 + b']' * 65
     yield 'huge', b'[1e999]'
+    yield 'tiny', b'[-9e-400,-0,-0.0]'
     yield 'job', json.dumps({'model': 'local', 'training_file': 'file-1', 'seed': 7, 'metadata': {'k': 'v'},
                              'method': {'type': 'bbt', 'bbt': {'budget': {'queries': 640}}}}).encode()
 

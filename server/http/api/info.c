@@ -32,6 +32,7 @@ static void write_limits(const struct gdfo_request *r, struct gdfo_json_writer *
 /* The catalogue as it is shown, parsed again for its names alone. */
 static void write_method_names(const struct gdfo_request *r, struct gdfo_json_writer *w)
 {
+    const struct gdfo_json_limits limits = {.values = 1000000};
     struct gdfo_buf b;
     struct gdfo_json *v = NULL;
     const struct gdfo_json *row;
@@ -41,7 +42,9 @@ static void write_method_names(const struct gdfo_request *r, struct gdfo_json_wr
     r->deps->write_methods(r->deps->ctx, &list);
     gdfo_json_close(&list, ']');
     gdfo_json_open(w, "methods", '[');
-    if (gdfo_buf_ok(&b) && gdfo_json_parse(&v, b.data, b.len, NULL, NULL) == GDFO_STATUS_OK) {
+    if (!gdfo_buf_ok(&b) || gdfo_json_parse(&v, b.data, b.len, &limits, NULL) != GDFO_STATUS_OK) {
+        w->buf->is_broken = 1; /* our own catalogue: only memory can have failed */
+    } else {
         for (row = gdfo_json_first(v); row; row = gdfo_json_next(row)) {
             const struct gdfo_json *type = gdfo_json_get(row, "type");
             gdfo_json_put_str(w, NULL, type ? gdfo_json_string(type) : NULL);

@@ -298,8 +298,9 @@ void gdfo_job_write(struct gdfo_json_writer *w, const struct gdfo_job_view *view
 {
     struct gdfo_json *spec = NULL;
     const char *text = view->job->spec ? view->job->spec : "";
-    if (gdfo_json_parse(&spec, text, strlen(text), &spec_limits, NULL) != GDFO_STATUS_OK) {
-        spec = NULL; /* the row is still worth showing */
+    enum gdfo_status status = gdfo_json_parse(&spec, text, strlen(text), &spec_limits, NULL);
+    if (status == GDFO_STATUS_NO_MEMORY) {
+        w->buf->is_broken = 1; /* half an object is no answer; a spec that is no JSON is */
     }
     gdfo_json_open(w, NULL, '{');
     put_openai(w, view, spec);

@@ -219,10 +219,12 @@ static void create_job(struct gdfo_request *r)
     struct creation c = {.request = r, .who = gdfo_request_actor(r)};
     struct gdfo_error err = {0};
     enum gdfo_status status = gdfo_job_spec_parse(&c.spec, r->json, gdfo_respond_on_fault, r, &err);
+    if (status == GDFO_STATUS_INVALID && gdfo_respond_faults(r)) {
+        return;
+    }
     if (status != GDFO_STATUS_OK) {
-        if (!gdfo_respond_faults(r)) {
-            gdfo_respond_error(r, &err);
-        }
+        r->n_faults = 0; /* found while something else gave way: not the client's */
+        gdfo_respond_error(r, &err);
         return;
     }
     c.head = gdfo_job_spec_head(c.spec);

@@ -605,8 +605,8 @@ static void the_writer_places_commas_and_keys(void **state)
 
 static void numbers_are_read_back_bit_for_bit(void **state)
 {
-    static const double values[] = {0.1,          1.0 / 3, 1e300, -5e-324, 2.2250738585072014e-308,
-                                    123456789.125};
+    static const double values[] = {
+        0.1, 0.0, -0.0, 1.0 / 3, 1e300, -5e-324, 2.2250738585072014e-308, 123456789.125};
     (void)state;
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         struct gdfo_buf b;
@@ -615,6 +615,11 @@ static void numbers_are_read_back_bit_for_bit(void **state)
         struct gdfo_json_writer w = gdfo_json_writer(&b);
         gdfo_json_put_num(&w, NULL, values[i]);
         struct gdfo_json *v = must_parse(b.data);
+        gdfo_buf_reset(&b); /* and once more, as a node */
+        w = gdfo_json_writer(&b);
+        gdfo_json_put_node(&w, NULL, v);
+        gdfo_json_destroy(v);
+        v = must_parse(b.data);
         assert_int_equal(gdfo_json_number(v, &got), 1);
         assert_memory_equal(&got, &values[i], sizeof got);
         gdfo_json_destroy(v);
