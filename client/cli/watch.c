@@ -22,6 +22,8 @@ struct watch {
     int n_drawn; /* lines of the live view on the screen */
     int64_t metrics_ms;
     double created_at;
+    const char *unit;  /* what the budget counts: "evals" or "queries" */
+    double cap, eta_s; /* as of the last poll; NAN: unknown */
     struct gdfo_view view;
     char note[NOTE_BYTES];
     char last_line[512]; /* plain mode: what the job's line said, to say it once */
@@ -37,20 +39,43 @@ static int64_t now_ms(void)
 
 /* ---- events as lines ---- */
 
-static void add_members(struct gdfo_buf *b, const struct gdfo_json *data)
+/* "evals 22 of 60", as far as the job has said. */
+static void add_spent(const struct watch *w, const struct gdfo_json *data, struct gdfo_buf *b)
 {
-    char cell[GDFO_CLI_CELL_BYTES];
-    for (const struct gdfo_json *m = gdfo_json_first(data); m; m = gdfo_json_next(m)) {
-        double number;
-        if (gdfo_json_number(m, &number)) {
-            gdfo_cli_cell(m, fabs(number) >= 1e4 ? GDFO_CLI_COUNT : GDFO_CLI_NUMBER, cell);
-            gdfo_buf_addf(b, "  %s %s", gdfo_json_key(m), cell);
+    char left[GDFO_CLI_CELL_BYTES];
+    double used = gdfo_cli_number_at(data, w->unit);
+    if (isfinite(used)) {
+        gdfo_buf_addf(b, "  %s %.0f", w->unit, used);
+    }
+    if (isfinite(used) && isfinite(w->cap)) {
+        gdfo_buf_addf(b, " of %.0f", w->cap);
+    }
+    if (w->eta_s > 0.0) {
+        gdfo_cli_seconds(w->eta_s, left);
+        gdfo_buf_addf(b, "  %s left", left);
+    }
+}
+
+/* What a person follows a job by; --json and `job metrics` have the rest. */
+static void add_members(const struct watch *w, const struct gdfo_json *data, struct gdfo_buf *b)
+{
+    static const char *const shown[] = {"loss_train",    "loss_student", "loss_dev",
+                                        "loss_dev_best", "accuracy_dev", "macro_f1_dev"};
+    double step = gdfo_cli_number_at(data, "step");
+    if (isfinite(step)) {
+        gdfo_buf_addf(b, "  step %.0f", step);
+    }
+    add_spent(w, data, b);
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
+        double v = gdfo_cli_number_at(data, shown[i]);
+        if (isfinite(v)) {
+            gdfo_buf_addf(b, "  %s %.4g", shown[i], v);
         }
     }
 }
 
-/* "metrics  step 3  evals 60  loss_dev 0.51", "status  queued -> running", or the message. */
-static void event_words(const struct gdfo_json *e, char *out, size_t size)
+/* "metrics  step 3  evals 22 of 60  loss_dev 0.51", "status  queued -> running", or the message. */
+static void event_words(const struct watch *w, const struct gdfo_json *e, char *out, size_t size)
 {
     const char *type = gdfo_cli_text_at(e, "type");
     const char *message = gdfo_cli_text_at(e, "message");
@@ -59,7 +84,7 @@ static void event_words(const struct gdfo_json *e, char *out, size_t size)
     gdfo_buf_init(&b, 4096);
     gdfo_buf_add(&b, type ? type : "event");
     if (type && strcmp(type, "metrics") == 0 && data) {
-        add_members(&b, data);
+        add_members(w, data, &b);
     } else if (gdfo_cli_text_at(e, "data.from") && gdfo_cli_text_at(e, "data.to")) {
         const char *reason = gdfo_cli_text_at(e, "data.reason");
         gdfo_buf_addf(&b, "  %s -> %s", gdfo_cli_text_at(e, "data.from"),
@@ -82,7 +107,7 @@ static void on_event(void *ctx, const struct gdfo_json *event)
         (void)gdfo_cli_print_json(w->cli, event);
         return;
     }
-    event_words(event, words, sizeof words);
+    event_words(w, event, words, sizeof words);
     if (w->is_live) {
         (void)snprintf(w->note, sizeof w->note, "%.150s", words);
         return;
@@ -150,7 +175,6 @@ static void draw(struct watch *w, const struct gdfo_json *job)
     struct gdfo_buf b;
     int n;
     const char *id = gdfo_cli_text_at(job, "id");
-    gdfo_view_take_job(&w->view, job);
     if (id && gdfo_client_is_id(id)) {
         fetch_metrics(w, id);
     }
@@ -197,6 +221,10 @@ static void on_job(void *ctx, const struct gdfo_json *job)
     struct watch *w = ctx;
     const char *status = gdfo_cli_text_at(job, "status");
     w->created_at = gdfo_cli_number_at(job, "created_at");
+    gdfo_view_take_job(&w->view, job);
+    w->unit = w->view.unit;
+    w->cap = w->view.cap;
+    w->eta_s = w->view.eta_s;
     keep(w->reason, sizeof w->reason, gdfo_cli_text_at(job, "reason"));
     keep(w->model, sizeof w->model, gdfo_cli_text_at(job, "fine_tuned_model"));
     keep(w->error, sizeof w->error, gdfo_cli_text_at(job, "error.message"));
@@ -253,7 +281,11 @@ static int tell_end(struct watch *w, const char *id, const char *status, int cod
 
 int gdfo_watch(struct gdfo_cli *cli, const char *id, int64_t after_seq)
 {
-    struct watch w = {.cli = cli, .created_at = (double)NAN};
+    struct watch w = {.cli = cli,
+                      .created_at = (double)NAN,
+                      .unit = "evals",
+                      .cap = (double)NAN,
+                      .eta_s = (double)NAN};
     struct gdfo_follow f = {.cli = cli,
                             .id = id,
                             .after_seq = after_seq,

@@ -23,6 +23,15 @@ class Plain(Case):
         self.assertEqual(running.finish(), 0)
         self.assertEqual([running.text.count('number %d' % i) for i in range(3)], [1, 1, 1])
 
+    def test_metrics_are_shown_against_the_budget(self):
+        self.daemon.add_job()
+        running = self.start('watch', JOB)
+        running.until('is running')
+        self.daemon.add_event(type_='metrics', data={'step': 4, 'evals': 56, 'queries': 1792, 'loss_dev': 0.25,
+                                                     'accuracy_dev': 0.875, 'loss_gen_mean': 9.5})
+        running.until('metrics  step 4  evals 56 of 100  1m40s left  loss_dev 0.25  accuracy_dev 0.875')
+        self.assertNotIn('9.5', running.text)
+
     def test_a_long_history_begins_with_the_last_few(self):
         self.daemon.add_job('succeeded')
         for i in range(250):
