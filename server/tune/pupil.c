@@ -53,10 +53,10 @@ static uint32_t kept(size_t n)
 /* ---- set-up ------------------------------------------------------------------------------------
  */
 
-static enum gdfo_status encode(const struct gdfo_model *m, struct gdfo_text text, int with_bos,
+static enum gdfo_status encode(const struct gdfo_tune_env *env, struct gdfo_text text, int with_bos,
                                struct gdfo_ids *out, struct gdfo_error *err)
 {
-    const struct gdfo_tokenizer *t = gdfo_model_tokenizer(m);
+    const struct gdfo_tokenizer *t = gdfo_pupil_tokenizer(env->teacher_model, env->student_model);
     int32_t bos = gdfo_tokenizer_bos(t);
     void *data = out->data;
     if (with_bos && bos >= 0) {
@@ -72,13 +72,13 @@ static enum gdfo_status encode(const struct gdfo_model *m, struct gdfo_text text
 static enum gdfo_status encode_texts(struct gdfo_pupil *p, struct gdfo_error *err)
 {
     const struct gdfo_tune_env *env = p->env;
-    enum gdfo_status status = encode(env->student_model, env->cue, 0, &p->cue, err);
+    enum gdfo_status status = encode(env, env->cue, 0, &p->cue, err);
     p->texts = gdfo_mem_array(env->train.n, sizeof *p->texts);
     if (!p->texts) {
         return gdfo_error_no_memory(err, "student's texts");
     }
     for (uint32_t i = 0; status == GDFO_STATUS_OK && i < env->train.n; i++) {
-        status = encode(env->student_model, env->train.bodies[i], 1, &p->texts[i].ids, err);
+        status = encode(env, env->train.bodies[i], 1, &p->texts[i].ids, err);
     }
     return status;
 }
@@ -91,7 +91,7 @@ static enum gdfo_status first_token(struct gdfo_pupil *p, size_t label, size_t w
     const char *s = gdfo_task_word(p->env->task, label, word);
     struct gdfo_text text = {s, strlen(s)};
     struct gdfo_ids ids = {0};
-    enum gdfo_status status = encode(p->env->student_model, text, 0, &ids, err);
+    enum gdfo_status status = encode(p->env, text, 0, &ids, err);
     if (status == GDFO_STATUS_OK && ids.n == 0) {
         status = gdfo_error_set(err, GDFO_STATUS_INVALID,
                                 "the student's tokenizer gives no token for a word");
@@ -181,9 +181,11 @@ static enum gdfo_status check_student(const struct gdfo_tune_env *env,
                                       const struct gdfo_search_opts *opts, struct gdfo_error *err)
 {
     uint32_t all;
-    if (!env->student_model || !gdfo_model_tokenizer(env->student_model)) {
-        return gdfo_error_set(err, GDFO_STATUS_INVALID,
-                              "this method needs a student: a model file with a tokenizer");
+    if (!env->student_model || !gdfo_pupil_tokenizer(env->teacher_model, env->student_model)) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_INVALID,
+            "this method needs a student: a model file with a tokenizer, or with the "
+            "teacher's vocabulary");
     }
     all = gdfo_model_config(env->student_model)->n_layers;
     if (env->is_same_model && layers_of(env, opts) == all && !opts->allow_same_student) {

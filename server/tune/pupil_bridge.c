@@ -44,10 +44,18 @@ static void vocabulary_deinit(struct vocabulary *v)
     gdfo_mem_free(v->words);
 }
 
-static enum gdfo_status vocabulary_init(struct vocabulary *v, const struct gdfo_model *m,
-                                        struct gdfo_error *err)
+const struct gdfo_tokenizer *gdfo_pupil_tokenizer(const struct gdfo_model *teacher,
+                                                  const struct gdfo_model *student)
 {
-    const struct gdfo_tokenizer *t = gdfo_model_tokenizer(m);
+    const struct gdfo_tokenizer *own = gdfo_model_tokenizer(student);
+    int is_same_size =
+        teacher && gdfo_model_config(teacher)->vocab == gdfo_model_config(student)->vocab;
+    return own || !is_same_size ? own : gdfo_model_tokenizer(teacher);
+}
+
+static enum gdfo_status vocabulary_init(struct vocabulary *v, const struct gdfo_model *m,
+                                        const struct gdfo_tokenizer *t, struct gdfo_error *err)
+{
     uint32_t n_ids = gdfo_model_config(m)->vocab;
     size_t *ends;
     gdfo_buf_init(&v->spelling, (size_t)64 << 20);
@@ -125,8 +133,9 @@ enum gdfo_status gdfo_pupil_bridge_fit(struct gdfo_bridge **out, const struct gd
 {
     struct vocabulary a;
     struct vocabulary b;
-    enum gdfo_status status = vocabulary_init(&a, teacher, err);
-    enum gdfo_status status_b = vocabulary_init(&b, student, err);
+    enum gdfo_status status = vocabulary_init(&a, teacher, gdfo_model_tokenizer(teacher), err);
+    enum gdfo_status status_b =
+        vocabulary_init(&b, student, gdfo_pupil_tokenizer(teacher, student), err);
     size_t most = a.n < b.n ? a.n : b.n;
     int32_t *ids = gdfo_mem_array(2 * most, sizeof *ids);
     struct gdfo_bridge_pairs pairs = {.teacher_ids = ids, .student_ids = ids ? ids + most : NULL};

@@ -9,6 +9,7 @@
 #include "server/tune/head.h"
 #include "server/tune/method/method.h"
 #include "server/tune/search_opts.h"
+#include "tests/support/engine.h"
 #include "tests/unit/teacher/tiny.h"
 
 #include <math.h>
@@ -429,6 +430,33 @@ static void a_student_that_is_the_teacher_wants_a_word(void **state)
     close_run(&r);
 }
 
+/* The same weights from safetensors, which bring no tokenizer: the teacher's stands in, and since
+ * it is another file the bridge is fitted: over equal embeddings it explains everything. */
+static void a_student_from_safetensors_speaks_the_teacher_s_words(void **state)
+{
+    struct world *w = *state;
+    struct run r;
+    struct gdfo_error err = {0};
+    struct gdfo_model *student = gdfo_test_model(
+        gdfo_test_shared_path("models/stories260K/stories260K.derived.safetensors"),
+        gdfo_test_shared_path("models/stories260K/stories260K.derived.config.json"));
+    const char *note = "";
+    open_run(&r, w, gdfo_method_find("gdfo"), 44, NULL);
+    r.ops->destroy(r.self);
+    r.env.student_model = student;
+    r.env.is_same_model = 0;
+    gdfo_test_ok(r.ops->create(&r.self, &r.env, r.options, &err), &err);
+    step(&r);
+    for (size_t i = 0; i < r.report.n_messages; i++) {
+        note = strcmp(r.report.messages[i].code, "student") == 0 ? r.report.messages[i].text : note;
+    }
+    assert_non_null(strstr(note, "over a bridge"));
+    assert_non_null(strstr(note, "r2 1.000"));
+    run_to_end(&r);
+    close_run(&r);
+    gdfo_model_destroy(student);
+}
+
 static void names_are_unique_and_every_row_has_help(void **state)
 {
     (void)state;
@@ -456,6 +484,7 @@ int main(void)
         cmocka_unit_test(the_result_survives_its_bytes),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
+        cmocka_unit_test(a_student_from_safetensors_speaks_the_teacher_s_words),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
