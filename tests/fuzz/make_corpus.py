@@ -152,12 +152,35 @@ def requests():
     yield 'stranger', b'GET /healthz HTTP/1.1\nHost:evil.example\nOrigin:null'
 
 
+def datasets():
+    line = lambda **row: json.dumps(row, ensure_ascii=False).encode() + b'\n'
+    chat = lambda label, *texts: line(messages=[{'role': 'user', 'content': t} for t in texts] +
+                                      [{'role': 'assistant', 'content': label}])
+    yield 'text', b''.join(line(text='t%d \u00e9' % i, label='ab'[i % 2], id=i) for i in range(9))
+    yield 'pair', line(text_a='a', text_b='b', label=1) + b'\r\n' + line(text_a='c', text_b='d', label=-2, meta={'x': [None]})
+    yield 'chat', chat(' x\n', 'one', 'two') + chat('y', [{'type': 'text', 'text': 'three'}])
+    yield 'inputs', b'\xef\xbb\xbf' + line(text='only') + line(text='texts', id='7')
+    yield 'faults', line(text='', label='a') + b'{"text":"a"\n[1]\n' + line(text='a', label='', more=1) + b'\xff\x00\n'
+    yield 'utf16', '{"text":"a","label":"b"}\n'.encode('utf-16')
+
+
+def task_specs():
+    yield 'none', b'{}'
+    yield 'preset', b'{"preset":"mrpc","cue":"Same:","k_shot":4}'
+    yield 'full', json.dumps(dict(kind='classification', template='{{x}} {text}', cue=' ', position='prefix',
+                                  verbalizer={'a': ['x', 'y'], 'b~/': 'z'}, label_space='none', words='mean', loss='hinge',
+                                  margin=0.5, metric='f1', positive_label='a', examples=[])).encode()
+    yield 'pair', b'{"template":"{text_a}{text_b}","verbalizer":{"a":"1","b":"2"},"k_shot":null}'
+    yield 'faults', b'{"cue":1,"nope":2,"template":"{","verbalizer":{"a":[],"":"x"},"metric":"f1","k_shot":0,"loss":"l"}'
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
     for target, inputs in (('gguf', ggufs()), ('safetensors', safetensors()), ('tokenizer', texts()),
-                           ('json', jsons()), ('multipart', multiparts()), ('request', requests())):
+                           ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
+                           ('dataset', datasets()), ('task_spec', task_specs())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:
