@@ -3,49 +3,19 @@
 #include "server/config.h"
 #include "server/config_show.h"
 #include "server/lifecycle.h"
+#include "server/signals.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #define SHOWN_MAX_BYTES ((size_t)256 << 10)
 
-static void stop_signals(sigset_t *set)
-{
-    (void)sigemptyset(set);
-    (void)sigaddset(set, SIGTERM);
-    (void)sigaddset(set, SIGINT);
-    (void)sigaddset(set, SIGHUP);
-}
-
-/* Blocked here before any thread starts, so that every thread has them blocked and sigwait alone
- * takes them. */
-static void block_signals(sigset_t *set)
-{
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    stop_signals(set);
-    (void)pthread_sigmask(SIG_BLOCK, set, NULL);
-    (void)sigaction(SIGPIPE, &ignore, NULL);
-}
-
-static void wait_for_stop(const sigset_t *set)
-{
-    int number = SIGHUP;
-    while (number == SIGHUP) { /* nothing can be read again while running yet: say so, go on */
-        (void)sigwait(set, &number);
-        gdfo_log(GDFO_LOG_INFO, "main", "ev=signal number=%d", number);
-    }
-    /* The second one ends the process at once: everything that was answered is durable. */
-    (void)pthread_sigmask(SIG_UNBLOCK, set, NULL);
-}
-
 static int serve(const struct gdfo_config *config)
 {
     struct gdfo_lifecycle *l = NULL;
     struct gdfo_error err = {0};
-    sigset_t set;
     enum gdfo_exit code;
-    block_signals(&set);
+    gdfo_signals_arm();
     gdfo_log_set_level((enum gdfo_log_level)config->log_level);
     gdfo_log_set_json(config->log_format == 1);
     (void)umask(077);
@@ -56,7 +26,7 @@ static int serve(const struct gdfo_config *config)
     }
     (void)printf("ready %s\n", gdfo_lifecycle_url(l));
     (void)fflush(stdout);
-    wait_for_stop(&set);
+    gdfo_signals_wait();
     gdfo_lifecycle_stop(l);
     gdfo_log(GDFO_LOG_INFO, "main", "ev=stopped");
     return GDFO_EXIT_STOPPED;

@@ -209,21 +209,31 @@ static inline int run_open(struct run *r, const char *dir)
  * the disturbance itself. Caller deinits. */
 static inline void run_dump(const char *dir, struct gdfo_buf *out)
 {
+    /* one question a line of the table below; clang warns of texts glued together inside it */
+#define Q_JOB                                                                                      \
+    "SELECT "                                                                                      \
+    "status,reason,generation,best_metric,best_step,best_queries,spent_evals,spent_queries,"       \
+    "spent_dev,spent_calls,spent_tokens_in,spent_tokens_out,spent_unknown FROM jobs"
+#define Q_CALL                                                                                     \
+    "SELECT seq,part,attempt,purpose,state,hex(request_sha256),n_prompts,n_examples,n_queries,"    \
+    "reserved_in,used_in,verdict,hex(result),hex(result_sha256) FROM calls ORDER BY 1,2,3"
+#define Q_METRIC                                                                                   \
+    "SELECT n.name,m.step,m.evals,m.queries,m.v,m.kind FROM metrics m JOIN metric_names n ON"      \
+    " n.mid=m.mid ORDER BY 1,2"
+#define Q_CHECKPOINT "SELECT step,queries,hex(sha256),rank FROM checkpoints ORDER BY step"
+#define Q_SNAPSHOT                                                                                 \
+    "SELECT generation,next_seq,format,hex(state),crc32c FROM snapshots ORDER BY generation"
+#define Q_EVENT "SELECT type,message,data FROM events WHERE type='metrics' ORDER BY seq"
     static const char *const questions[] = {
-        "SELECT status,reason,generation,best_metric,best_step,best_queries,spent_evals,"
-        "spent_queries,spent_dev,spent_calls,spent_tokens_in,spent_tokens_out,spent_unknown"
-        " FROM jobs",
-        "SELECT seq,part,attempt,purpose,state,hex(request_sha256),n_prompts,n_examples,n_queries,"
-        "reserved_in,used_in,verdict,hex(result),hex(result_sha256) FROM calls ORDER BY"
-        " seq,part,attempt",
-        "SELECT n.name,m.step,m.evals,m.queries,m.v,m.kind FROM metrics m JOIN metric_names n ON"
-        " n.mid=m.mid ORDER BY 1,2",
-        "SELECT step,queries,hex(sha256),rank FROM checkpoints ORDER BY step",
-        "SELECT generation,next_seq,format,hex(state),crc32c FROM snapshots ORDER BY generation",
+        Q_JOB,
+        Q_CALL,
+        Q_METRIC,
+        Q_CHECKPOINT,
+        Q_SNAPSHOT,
         "SELECT unit,cap,held,used,over FROM budgets",
         "SELECT id FROM models",
         "SELECT hex(sha256),bytes FROM blobs ORDER BY 1",
-        "SELECT type,message,data FROM events WHERE type='metrics' ORDER BY seq",
+        Q_EVENT,
         "PRAGMA integrity_check",
         "PRAGMA foreign_key_check",
     };
