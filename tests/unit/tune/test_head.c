@@ -394,6 +394,39 @@ static void the_result_tells_people(void **state)
     gdfo_head_destroy(h);
 }
 
+/* What the result says of the weight of the label log-probabilities. */
+static double scale_of(const struct gdfo_head *h)
+{
+    struct gdfo_buf b;
+    struct gdfo_json *root = NULL;
+    struct gdfo_error err = {0};
+    double scale = 0;
+    gdfo_buf_init(&b, 65536);
+    struct gdfo_json_writer w = gdfo_json_writer(&b);
+    gdfo_head_write_json(h, &w, NULL);
+    gdfo_test_ok(gdfo_json_parse(&root, b.data, b.len, NULL, &err), &err);
+    assert_true(gdfo_json_number(gdfo_json_get(root, "scale"), &scale));
+    gdfo_json_destroy(root);
+    gdfo_buf_deinit(&b);
+    return scale;
+}
+
+static void beside_anchors_the_labels_have_a_fitted_weight(void **state)
+{
+    (void)state;
+    struct recipe r = {
+        .n = 240, .n_labels = 3, .n_anchors = 16, .in_labels = 1, .in_anchors = 0.1, .stretch = 4};
+    make(&train, &r, 14);
+    struct gdfo_head *h = fit(&train, GDFO_HEAD_ANCHORS);
+    gdfo_test_near(scale_of(h), 0.25, 0.1); /* the stretch undone */
+    gdfo_head_destroy(h);
+    r.stretch = 1;
+    make(&train, &r, 14);
+    h = fit(&train, GDFO_HEAD_ANCHORS);
+    gdfo_test_near(scale_of(h), 1, 0.25);
+    gdfo_head_destroy(h);
+}
+
 static void kinds_have_names(void **state)
 {
     (void)state;
@@ -582,6 +615,7 @@ int main(void)
         cmocka_unit_test(a_loaded_head_is_the_saved_one),
         cmocka_unit_test(damaged_bytes_are_refused),
         cmocka_unit_test(the_result_tells_people),
+        cmocka_unit_test(beside_anchors_the_labels_have_a_fitted_weight),
         cmocka_unit_test(kinds_have_names),
         cmocka_unit_test(impossible_requests_are_refused),
         cmocka_unit_test(a_handful_of_rows_is_enough),
