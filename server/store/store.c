@@ -115,6 +115,11 @@ const char *gdfo_store_dir(const struct gdfo_store *s)
     return s->dir;
 }
 
+const char *gdfo_store_library(void)
+{
+    return sqlite3_libversion();
+}
+
 void gdfo_store_id(const struct gdfo_store *s, const char *prefix, char out[GDFO_STORE_ID_BYTES])
 {
     char ulid[GDFO_ULID_BYTES];

@@ -84,6 +84,8 @@ void gdfo_store_close(struct gdfo_store *s);
 
 const char *gdfo_store_dir(const struct gdfo_store *s); /* borrowed until gdfo_store_close() */
 
+const char *gdfo_store_library(void); /* version of SQLite */
+
 /* Makes an id: prefix ("ftjob-"), then a ULID. Any prefix of up to 12 bytes. */
 void gdfo_store_id(const struct gdfo_store *s, const char *prefix, char out[GDFO_STORE_ID_BYTES]);
 

@@ -174,13 +174,20 @@ def task_specs():
     yield 'faults', b'{"cue":1,"nope":2,"template":"{","verbalizer":{"a":[],"":"x"},"metric":"f1","k_shot":0,"loss":"l"}'
 
 
+def configs():
+    yield 'good', b'# all of it\ndata.dir = /d\n[http]\r\nport = 0 # any\n[teacher t]\nmodel = m\n[student s]\nfile = f.gguf\n[log]\nlevel=warn'
+    yield 'faults', b'port = 1\n[http\n[http]\nport\nport = -1\nport = 2\n[teacher]\n[teacher a b]\n[teacher a]\nnope = 1\n[teacher a]\n'
+    yield 'bytes', b'[http]\nport = 1\xff\n\x00\n' + b'a' * 5000 + b' = 1\n[' + b'b' * 5000 + b']\n=\n==\n]\n[]\n[ ]\n'
+    yield 'many', b''.join(b'[teacher t%d]\n[student s%d]\n' % (i, i) for i in range(40))
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
     for target, inputs in (('gguf', ggufs()), ('safetensors', safetensors()), ('tokenizer', texts()),
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
-                           ('dataset', datasets()), ('task_spec', task_specs())):
+                           ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:

@@ -67,6 +67,7 @@ void gdfo_api_info(struct gdfo_request *r)
     gdfo_json_close(&w, '}');
     gdfo_json_open(&w, "libraries", '{');
     gdfo_json_put_str(&w, "libmicrohttpd", gdfo_http_library());
+    gdfo_json_put_str(&w, "sqlite", gdfo_store_library());
     gdfo_json_close(&w, '}');
     write_limits(r, &w);
     write_method_names(r, &w);

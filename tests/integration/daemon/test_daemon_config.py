@@ -40,6 +40,23 @@ class Verbs(unittest.TestCase):
             'data.dir: neither STATE_DIRECTORY nor HOME gives one; set it'])
 
 
+    def test_the_manual_and_the_example_hold_every_key(self):
+        rows = [line.split()[0] for line in self.run_it('--help-config').stdout.splitlines() if line[0] != '[']
+        with open('deploy/CONFIG.md', encoding='utf-8') as f:
+            manual = f.read()
+        with open('deploy/gdfod.conf', encoding='utf-8') as f:
+            example = f.read()
+        self.assertGreater(len(rows), 10)
+        for key in rows:
+            self.assertIn('| `%s` |' % key, manual)
+            section, name = key.split('.')
+            self.assertRegex(example, r'\[%s\]\n(#? ?\w+ =.*\n)*#? ?%s =' % (section, name))
+        p = self.run_it('--print-config', '--config', 'deploy/gdfod.conf', '--data.dir=/d')
+        self.assertEqual(p.returncode, 0, p.stderr)
+        built_in = self.run_it('--print-config', '--data.dir=/d').stdout.replace('built-in', 'file')
+        self.assertEqual(p.stdout.replace('built-in', 'file'), built_in)    # the example changes nothing
+
+
 class Files(Case):
     def check(self, path):
         return subprocess.run([os.path.join(real_daemon.BIN, 'gdfod'), '--check-config', path], capture_output=True,
