@@ -7,6 +7,7 @@
 #include "server/config.h"
 #include "server/edge.h"
 #include "server/job/job_models.h"
+#include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/sched/sched.h"
 #include "server/store/store.h"
@@ -77,6 +78,7 @@ static enum gdfo_status start_pool(struct gdfo_lifecycle *l, struct gdfo_error *
         n = sysconf(_SC_NPROCESSORS_ONLN);
     }
     n = n < 1 ? 1 : n > CORES_MAX ? CORES_MAX : n;
+    gdfo_gemm_init(); /* the pool's tiles are the only threads that compute */
     return gdfo_pool_create(&l->pool, (unsigned)n, err);
 }
 
