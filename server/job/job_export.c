@@ -47,6 +47,9 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     gdfo_json_put_str(w, "teacher", s->job->teacher);
     gdfo_json_put_str(w, "teacher_sha256", s->model ? s->model->sha256 : NULL);
     gdfo_json_put_str(w, "method", s->job->method);
+    gdfo_json_put_str(w, "student", s->job->student[0] ? s->job->student : NULL);
+    gdfo_json_put_bool(w, "student_is_of_teacher_file",
+                       strcmp(s->job->student, s->job->teacher) == 0);
     gdfo_json_put_int(w, "evals", a->evals);
     gdfo_json_put_int(w, "queries", a->queries);
     gdfo_json_put_num(w, "loss_train_held_out", a->loss_train);

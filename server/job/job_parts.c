@@ -212,6 +212,10 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
         status = gdfo_task_create(&p->task, &p->spec->task, gdfo_dataset_labels(p->training),
                                   gdfo_dataset_n_labels(p->training),
                                   gdfo_dataset_is_pair(p->training), err);
+        if (status == GDFO_STATUS_INVALID && err && !err->code[0]) {
+            gdfo_error_at(err, NULL,
+                          "label_set_mismatch"); /* the task's words do not fit the data's labels */
+        }
     }
     if (status == GDFO_STATUS_OK) {
         status = render_all(p, err);
