@@ -1,8 +1,10 @@
 /*
  * DESIGN. Workers share one lock and one condition variable. A worker takes, in this order: a
- * waiting prediction, a job whose files want validating, the oldest queued job. Running jobs stand
- * in the seats of their workers with a stop flag each; asking a job to pause or cancel sets that
- * flag after the row says pausing or cancelling, so that a crash in between ends the same way.
+ * waiting prediction, a job whose files want validating, the oldest queued job. The janitor does
+ * the same but takes no jobs, so that predictions and file checks never wait for a job to end, and
+ * keeps the store tidy. Running jobs stand in the seats of their workers with a stop flag each;
+ * asking a job to pause or cancel sets that flag after the row says pausing or cancelling, so that
+ * a crash in between ends the same way.
  */
 #include "server/sched/sched.h"
 
@@ -23,11 +25,13 @@
 #define PREDICTIONS_MAX  64
 #define IDLE_LOOK_MS     1000 /* a look at the table even without a wake-up */
 #define MAINTAIN_MS      5000
+#define LOOKS_MAX        4 /* a job moves by itself a few times at most in a row */
 #define ANSWER_MAX_BYTES ((size_t)16 << 20)
 
 struct seat {
     struct gdfo_sched *sched;
     struct gdfo_thread *thread;
+    int is_janitor;
     int64_t jid;     /* the job it runs, 0 for none; with the lock held */
     atomic_int stop; /* enum gdfo_job_stop */
 };
@@ -39,11 +43,19 @@ struct gdfo_sched {
     struct gdfo_predict *predictions[PREDICTIONS_MAX]; /* ring */
     size_t first_prediction, n_predictions;
     int64_t validating_jid; /* a file check under way, 0 for none */
-    int64_t maintained_ms;
+    int64_t maintained_ms;  /* the janitor's own */
     int is_stopping;
-    unsigned n_workers;
+    uint64_t n_changes; /* so that a change between a look and a rest is not slept through */
+    unsigned n_seats;   /* threads started: the janitor, then the workers */
     struct seat seats[];
 };
+
+/* With the lock held. */
+static void changed(struct gdfo_sched *s)
+{
+    s->n_changes++;
+    gdfo_cond_broadcast(s->changed);
+}
 
 /* ---- predictions --------------------------------------------------------------------------------
  */
@@ -109,7 +121,7 @@ enum gdfo_status gdfo_sched_predict(struct gdfo_sched *s, struct gdfo_predict *p
     }
     s->predictions[(s->first_prediction + s->n_predictions) % PREDICTIONS_MAX] = p;
     s->n_predictions++;
-    gdfo_cond_broadcast(s->changed);
+    changed(s);
     return GDFO_STATUS_OK;
 }
 
@@ -147,7 +159,9 @@ static int validate_one(struct gdfo_sched *s)
     }
     gdfo_lock_acquire(s->lock);
     s->validating_jid = 0;
-    gdfo_cond_broadcast(s->changed);
+    if (found) { /* else two idle workers would wake each other for ever */
+        changed(s);
+    }
     gdfo_lock_release(s->lock);
     return found;
 }
@@ -175,26 +189,31 @@ static int run_one(struct gdfo_sched *s, struct seat *seat)
     gdfo_job_run(&s->deps, &job, &seat->stop);
     gdfo_lock_acquire(s->lock);
     seat->jid = 0;
-    gdfo_cond_broadcast(s->changed);
+    changed(s);
     gdfo_lock_release(s->lock);
     gdfo_store_job_deinit(&job);
     return 1;
 }
 
-/* The janitor's part: whichever worker is idle keeps the store tidy. */
 static void maintain(struct gdfo_sched *s)
 {
     struct gdfo_error err = {0};
     int64_t now = gdfo_clk_monotonic_ms(gdfo_clk_system());
-    int is_due;
-    gdfo_lock_acquire(s->lock);
-    is_due = now - s->maintained_ms >= MAINTAIN_MS;
-    if (is_due) {
-        s->maintained_ms = now;
+    if (now - s->maintained_ms < MAINTAIN_MS) {
+        return;
     }
-    gdfo_lock_release(s->lock);
-    if (is_due && gdfo_store_maintain(s->deps.store, &err) != GDFO_STATUS_OK) {
+    s->maintained_ms = now;
+    if (gdfo_store_maintain(s->deps.store, &err) != GDFO_STATUS_OK) {
         log_failure("maintenance_failed", &err);
+    }
+}
+
+/* Until something changes that was not seen yet, or it is time to look anyway. */
+static void rest(struct gdfo_sched *s, uint64_t seen)
+{
+    GDFO_LOCK_SCOPE(s->lock);
+    if (s->n_changes == seen) {
+        GDFO_IGNORE(gdfo_cond_wait_ms(s->changed, s->lock, IDLE_LOOK_MS));
     }
 }
 
@@ -205,7 +224,9 @@ static void *serve(void *arg)
     for (;;) {
         struct gdfo_predict *p;
         int is_stopping;
+        uint64_t seen;
         gdfo_lock_acquire(s->lock);
+        seen = s->n_changes;
         p = take_prediction(s);
         is_stopping = s->is_stopping;
         gdfo_lock_release(s->lock);
@@ -213,13 +234,13 @@ static void *serve(void *arg)
             serve_prediction(s, p);
         } else if (is_stopping) {
             return NULL;
-        } else if (!validate_one(s) && !run_one(s, seat)) {
+        } else if (seat->is_janitor) {
             maintain(s);
-            gdfo_lock_acquire(s->lock);
-            if (!s->is_stopping && s->n_predictions == 0) {
-                GDFO_IGNORE(gdfo_cond_wait_ms(s->changed, s->lock, IDLE_LOOK_MS));
+            if (!validate_one(s)) {
+                rest(s, seen);
             }
-            gdfo_lock_release(s->lock);
+        } else if (!validate_one(s) && !run_one(s, seat)) {
+            rest(s, seen);
         }
     }
 }
@@ -229,7 +250,7 @@ static void *serve(void *arg)
 
 static struct seat *seat_of(struct gdfo_sched *s, int64_t jid)
 {
-    for (unsigned i = 0; i < s->n_workers; i++) {
+    for (unsigned i = 0; i < s->n_seats; i++) {
         if (s->seats[i].jid == jid) {
             return &s->seats[i];
         }
@@ -249,34 +270,47 @@ struct request { /* what a caller wants of a job, by the state it is in */
 
 #define BIT(state) (1u << (state))
 
+/* With the lock held. *has_moved: the job moved by itself between look and move. */
+static enum gdfo_status ask_once(struct gdfo_sched *s, const struct gdfo_store_job *job,
+                                 const struct request *r, int *has_moved, struct gdfo_error *err)
+{
+    struct gdfo_store_move m = {.reason = "user"};
+    struct seat *seat = seat_of(s, job->jid);
+    int is_running = (r->running & BIT(job->status)) != 0;
+    enum gdfo_status status;
+    if (r->already & BIT(job->status)) {
+        return GDFO_STATUS_OK;
+    }
+    if (((r->waiting | r->running) & BIT(job->status)) == 0) {
+        return gdfo_error_set(err, GDFO_STATUS_CONFLICT, "%s is %s: it cannot be %s", job->id,
+                              gdfo_job_status_name(job->status), r->verb);
+    }
+    m.to = is_running ? r->running_to : r->waiting_to;
+    m.reason = m.to == GDFO_JOB_QUEUED ? NULL : "user";
+    status = gdfo_store_job_set_state(s->deps.store, job->jid, &m, NULL, NULL, err);
+    *has_moved = status == GDFO_STATUS_CONFLICT;
+    if (status == GDFO_STATUS_OK && seat && is_running) {
+        atomic_store_explicit(&seat->stop, (int)r->stop, memory_order_release);
+    }
+    return status;
+}
+
 static enum gdfo_status ask(struct gdfo_sched *s, const char *id, const struct request *r,
                             struct gdfo_error *err)
 {
-    struct gdfo_store_job job = {0};
-    struct gdfo_store_move m = {.reason = "user"};
-    struct seat *seat;
-    enum gdfo_status status;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    int has_moved = 1;
     GDFO_LOCK_SCOPE(s->lock);
-    status = gdfo_store_job_get(s->deps.store, GDFO_STORE_LOCAL_PID, id, &job, err);
-    if (status != GDFO_STATUS_OK) {
-        return status;
-    }
-    seat = seat_of(s, job.jid);
-    if (r->already & BIT(job.status)) {
-        status = GDFO_STATUS_OK;
-    } else if (((r->waiting | r->running) & BIT(job.status)) == 0) {
-        status = gdfo_error_set(err, GDFO_STATUS_CONFLICT, "%s is %s: it cannot be %s", id,
-                                gdfo_job_status_name(job.status), r->verb);
-    } else {
-        m.to = (r->running & BIT(job.status)) ? r->running_to : r->waiting_to;
-        m.reason = m.to == GDFO_JOB_QUEUED ? NULL : "user";
-        status = gdfo_store_job_set_state(s->deps.store, job.jid, &m, NULL, NULL, err);
-        if (status == GDFO_STATUS_OK && seat && (r->running & BIT(job.status))) {
-            atomic_store_explicit(&seat->stop, (int)r->stop, memory_order_release);
+    for (int i = 0; has_moved && i < LOOKS_MAX; i++) {
+        struct gdfo_store_job job = {0};
+        has_moved = 0;
+        status = gdfo_store_job_get(s->deps.store, GDFO_STORE_LOCAL_PID, id, &job, err);
+        if (status == GDFO_STATUS_OK) {
+            status = ask_once(s, &job, r, &has_moved, err);
+            gdfo_store_job_deinit(&job);
         }
     }
-    gdfo_store_job_deinit(&job);
-    gdfo_cond_broadcast(s->changed);
+    changed(s);
     return status;
 }
 
@@ -310,17 +344,8 @@ enum gdfo_status gdfo_sched_cancel(struct gdfo_sched *s, const char *job_id, str
                                      .already = BIT(GDFO_JOB_CANCELLING) | BIT(GDFO_JOB_CANCELLED),
                                      .waiting = BIT(GDFO_JOB_QUEUED) | BIT(GDFO_JOB_PAUSED) |
                                                 BIT(GDFO_JOB_VALIDATING_FILES),
-                                     .running = BIT(GDFO_JOB_RUNNING)};
-    static const struct request while_pausing = {.verb = "cancelled",
-                                                 .running_to = GDFO_JOB_CANCELLING,
-                                                 .stop = GDFO_JOB_STOP_CANCEL,
-                                                 .running = BIT(GDFO_JOB_PAUSING)};
-    enum gdfo_status status = ask(s, job_id, &r, err);
-    if (status == GDFO_STATUS_CONFLICT &&
-        ask(s, job_id, &while_pausing, &(struct gdfo_error){0}) == GDFO_STATUS_OK) {
-        status = GDFO_STATUS_OK;
-    }
-    return status;
+                                     .running = BIT(GDFO_JOB_RUNNING) | BIT(GDFO_JOB_PAUSING)};
+    return ask(s, job_id, &r, err);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------
@@ -329,7 +354,7 @@ enum gdfo_status gdfo_sched_cancel(struct gdfo_sched *s, const char *job_id, str
 void gdfo_sched_wake(struct gdfo_sched *s)
 {
     GDFO_LOCK_SCOPE(s->lock);
-    gdfo_cond_broadcast(s->changed);
+    changed(s);
 }
 
 static enum gdfo_status recover(struct gdfo_sched *s, struct gdfo_error *err)
@@ -353,6 +378,23 @@ static void end(struct gdfo_sched *s)
     gdfo_mem_free(s);
 }
 
+static enum gdfo_status start_threads(struct gdfo_sched *s, unsigned n, struct gdfo_error *err)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct seat *seat = &s->seats[i];
+        seat->sched = s;
+        seat->is_janitor = i == 0;
+        seat->thread = gdfo_thread_start(i == 0 ? "janitor" : "worker", serve, seat);
+        if (!seat->thread) {
+            return gdfo_error_set(err, GDFO_STATUS_NO_MEMORY, "cannot start thread %u of %u", i, n);
+        }
+        gdfo_lock_acquire(s->lock);
+        s->n_seats = i + 1;
+        gdfo_lock_release(s->lock);
+    }
+    return GDFO_STATUS_OK;
+}
+
 enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *store,
                                   struct gdfo_models *models, struct gdfo_pool *pool,
                                   const struct gdfo_sched_config *config, struct gdfo_error *err)
@@ -363,7 +405,7 @@ enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *st
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "sched.workers %u: want 1..%d",
                               config->n_workers, WORKERS_MAX);
     }
-    s = gdfo_mem_array(1, sizeof *s + config->n_workers * sizeof s->seats[0]);
+    s = gdfo_mem_array(1, sizeof *s + ((size_t)config->n_workers + 1) * sizeof s->seats[0]);
     if (!s) {
         return gdfo_error_no_memory(err, "scheduler");
     }
@@ -375,16 +417,10 @@ enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *st
         end(s);
         return status;
     }
-    for (unsigned i = 0; i < config->n_workers; i++) {
-        s->seats[i].sched = s;
-        s->seats[i].thread = gdfo_thread_start("worker", serve, &s->seats[i]);
-        if (!s->seats[i].thread) {
-            gdfo_sched_stop(s);
-            return gdfo_error_set(err, GDFO_STATUS_NO_MEMORY, "cannot start worker %u", i);
-        }
-        gdfo_lock_acquire(s->lock);
-        s->n_workers = i + 1;
-        gdfo_lock_release(s->lock);
+    status = start_threads(s, config->n_workers + 1, err);
+    if (status != GDFO_STATUS_OK) {
+        gdfo_sched_stop(s);
+        return status;
     }
     *out = s;
     return GDFO_STATUS_OK;
@@ -397,13 +433,13 @@ void gdfo_sched_stop(struct gdfo_sched *s)
     }
     gdfo_lock_acquire(s->lock);
     s->is_stopping = 1;
-    for (unsigned i = 0; i < s->n_workers; i++) {
+    for (unsigned i = 0; i < s->n_seats; i++) {
         int none = GDFO_JOB_STOP_NONE; /* a job that pauses or cancels already keeps its errand */
         (void)atomic_compare_exchange_strong(&s->seats[i].stop, &none, (int)GDFO_JOB_STOP_DRAIN);
     }
-    gdfo_cond_broadcast(s->changed);
+    changed(s);
     gdfo_lock_release(s->lock);
-    for (unsigned i = 0; i < s->n_workers; i++) {
+    for (unsigned i = 0; i < s->n_seats; i++) {
         gdfo_thread_join(s->seats[i].thread);
     }
     end(s);

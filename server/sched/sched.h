@@ -7,9 +7,10 @@
 #include <stdint.h>
 
 /*
- * The run queue: `workers` threads, each with one job at a time, oldest first; predictions go
- * before jobs. What the REST edge asks for is decided here in one place: a move of a waiting job is
- * made at once, a running job is flagged and moves itself at its next durable point. Any thread.
+ * The run queue: `workers` threads, each with one job at a time, oldest first; a janitor beside
+ * them serves predictions and checks files when all have jobs, and keeps the store tidy. What the
+ * REST edge asks for is decided here in one place: a move of a waiting job is made at once, a
+ * running job is flagged and moves itself at its next durable point. Any thread.
  */
 struct gdfo_sched;
 struct gdfo_store;
