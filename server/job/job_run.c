@@ -284,33 +284,44 @@ static enum gdfo_status succeed(struct run *r, const struct gdfo_report *report)
     (void)snprintf(model, sizeof model, "gdfo:%.256s:%s:%s", r->job->teacher, r->job->suffix,
                    n_id > 8 ? r->job->id + n_id - 8 : r->job->id);
     m.checkpoint = best.id;
-    if (gdfo_job_steps_metrics_file(&r->steps, &err) != GDFO_STATUS_OK) {
+    /* A run that was killed between this file and its last move left one already. */
+    if (r->job->n_results == 0 && gdfo_job_steps_metrics_file(&r->steps, &err) != GDFO_STATUS_OK) {
         gdfo_log(GDFO_LOG_WARN, "job", "ev=no_metrics_file");
     }
     gdfo_log(GDFO_LOG_INFO, "job", "ev=succeeded reason=%s", report->reason);
     status = move(r->deps->store, r->job->jid, &m);
-    GDFO_IGNORE(gdfo_store_snapshot_drop(r->deps->store, r->job->jid, &err));
     gdfo_store_checkpoint_deinit(&best);
     return status;
 }
 
-/* A job that was asked to stop: what was asked last decides, and the row says where it stood
- * meanwhile. */
-static void end_stopped(struct run *r)
+/* Where a job that stops goes: its row says what was asked, and was written before the flag. */
+static struct gdfo_store_move stopped_move(enum gdfo_job_status status)
 {
     struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED, .reason = "draining"};
-    switch ((enum gdfo_job_stop)atomic_load_explicit(r->stop, memory_order_acquire)) {
-    case GDFO_JOB_STOP_PAUSE:
+    if (status == GDFO_JOB_PAUSING) {
         m = (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "user"};
-        break;
-    case GDFO_JOB_STOP_CANCEL:
+    } else if (status == GDFO_JOB_CANCELLING) {
         m = (struct gdfo_store_move){.to = GDFO_JOB_CANCELLED, .reason = "user"};
-        break;
-    case GDFO_JOB_STOP_NONE:
-    case GDFO_JOB_STOP_DRAIN: break;
+    }
+    return m;
+}
+
+/* Looks again when the row moved between look and move: a pause that became a cancel. */
+static void end_stopped(struct run *r)
+{
+    struct gdfo_store_job row = {0};
+    struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED};
+    struct gdfo_error err = {0};
+    enum gdfo_status status = GDFO_STATUS_CONFLICT;
+    for (int i = 0; status == GDFO_STATUS_CONFLICT && i < 3; i++) {
+        status = gdfo_store_job_of_jid(r->deps->store, r->job->jid, &row, &err);
+        if (status == GDFO_STATUS_OK) {
+            m = stopped_move(row.status);
+            gdfo_store_job_deinit(&row);
+            status = move(r->deps->store, r->job->jid, &m);
+        }
     }
     gdfo_log(GDFO_LOG_INFO, "job", "ev=stopped to=%s", gdfo_job_status_name(m.to));
-    GDFO_IGNORE(move(r->deps->store, r->job->jid, &m));
 }
 
 void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,

@@ -12,5 +12,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_snapshot_row(struct gdfo_store *s, int64_t j
                                                  int64_t generation,
                                                  const struct gdfo_store_snapshot_new *snapshot,
                                                  struct gdfo_error *err);
+/* All but the newest `kept`. */
+GDFO_MUST_USE enum gdfo_status gdfo_snapshot_prune(struct gdfo_store *s, int64_t jid, int64_t kept,
+                                                   struct gdfo_error *err);
 
 #endif

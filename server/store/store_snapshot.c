@@ -18,8 +18,8 @@ static uint32_t checksum(const void *bytes, size_t n, int64_t generation, int64_
     return gdfo_crc32c(gdfo_crc32c(0, text, sizeof text), bytes, n);
 }
 
-static enum gdfo_status prune(struct gdfo_store *s, int64_t jid, int64_t kept,
-                              struct gdfo_error *err)
+enum gdfo_status gdfo_snapshot_prune(struct gdfo_store *s, int64_t jid, int64_t kept,
+                                     struct gdfo_error *err)
 {
     struct gdfo_query q = gdfo_query(&s->writer, GDFO_SQL_SNAPSHOT_PRUNE);
     gdfo_query_int(&q, jid);
@@ -42,7 +42,7 @@ enum gdfo_status gdfo_snapshot_row(struct gdfo_store *s, int64_t jid, int64_t ge
                                          snapshot->next_seq));
     gdfo_query_int(&q, gdfo_store_now(s));
     status = gdfo_query_run(&q, err);
-    return status == GDFO_STATUS_OK ? prune(s, jid, KEPT, err) : status;
+    return status == GDFO_STATUS_OK ? gdfo_snapshot_prune(s, jid, KEPT, err) : status;
 }
 
 /* 1 when this row's bytes are what was written. */
@@ -106,10 +106,4 @@ enum gdfo_status gdfo_store_snapshot_load(struct gdfo_store *s, int64_t jid,
         *found = is_there;
     }
     return status;
-}
-
-enum gdfo_status gdfo_store_snapshot_drop(struct gdfo_store *s, int64_t jid, struct gdfo_error *err)
-{
-    enum gdfo_status status = gdfo_tx_begin(s, err);
-    return status == GDFO_STATUS_OK ? gdfo_tx_end(s, prune(s, jid, 0, err), err) : status;
 }

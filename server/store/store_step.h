@@ -62,13 +62,11 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_step_commit(struct gdfo_store *s,
                                                       const struct gdfo_store_step *step,
                                                       int *was_new, struct gdfo_error *err);
 
-/* The newest snapshot whose CRC-32C is right; bytes are appended to state. *found 0: start anew. */
+/* The newest snapshot whose CRC-32C is right; bytes are appended to state. *found 0: start anew.
+ * The move to an end drops them. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_snapshot_load(struct gdfo_store *s, int64_t jid,
                                                         struct gdfo_store_snapshot *out,
                                                         struct gdfo_buf *state, int *found,
-                                                        struct gdfo_error *err);
-/* A job at its end needs no resume point. */
-GDFO_MUST_USE enum gdfo_status gdfo_store_snapshot_drop(struct gdfo_store *s, int64_t jid,
                                                         struct gdfo_error *err);
 
 /* id: a checkpoint's id, or "best" or "last". NOT_FOUND. */

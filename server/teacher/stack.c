@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-#define ANSWER_MAGIC 0x31534E41u /* "ANS1" */
+#define ANSWER_MAGIC 0x32534E41u /* "ANS2" */
 #define ANSWER_MAX   ((size_t)1 << 30)
-#define ANSWER_HEAD  (4 * 3 + 8 * 3)
+#define ANSWER_HEAD  (4 * 4 + 8 * 3)
 
 struct gdfo_stack {
     struct gdfo_teacher *teacher;
@@ -100,6 +100,7 @@ static void answer_write(struct gdfo_buf *b, const struct gdfo_score_req *req,
     gdfo_buf_u32(b, ANSWER_MAGIC);
     gdfo_buf_u32(b, (unsigned)(n_cells * req->n_forms));
     gdfo_buf_u32(b, (unsigned)(n_cells * req->n_anchors));
+    gdfo_buf_u32(b, res->n_truncated);
     gdfo_buf_u64(b, (uint64_t)res->usage.tokens_in);
     gdfo_buf_u64(b, (uint64_t)res->usage.tokens_cached);
     gdfo_buf_u64(b, (uint64_t)res->usage.tokens_out);
@@ -139,9 +140,10 @@ static enum gdfo_status answer_read(const struct gdfo_buf *b, const struct gdfo_
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "an answer on file has %zu bytes, want %zu",
                               b->len, ANSWER_HEAD + (n_lp + n_anchor) * sizeof(float));
     }
-    res->usage.tokens_in = get_i64(b->data + 12);
-    res->usage.tokens_cached = get_i64(b->data + 20);
-    res->usage.tokens_out = get_i64(b->data + 28);
+    res->n_truncated = get_u32(b->data + 12);
+    res->usage.tokens_in = get_i64(b->data + 16);
+    res->usage.tokens_cached = get_i64(b->data + 24);
+    res->usage.tokens_out = get_i64(b->data + 32);
     memcpy(res->lp, b->data + ANSWER_HEAD, n_lp * sizeof(float));
     if (n_anchor > 0) {
         memcpy(res->anchor_lp, b->data + ANSWER_HEAD + n_lp * sizeof(float),

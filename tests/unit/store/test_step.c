@@ -334,17 +334,18 @@ static void a_snapshot_of_megabytes_survives(void **state)
     gdfo_mem_free(state_bytes);
 }
 
-static void dropped_snapshots_are_gone(void **state)
+static void a_job_at_its_end_has_no_snapshots(void **state)
 {
     struct fixture *f = *state;
     int64_t jid = fixture_running_job(f, NULL, 0);
     int64_t other = fixture_running_job(f, NULL, 0);
+    const struct gdfo_store_move end = {.to = GDFO_JOB_SUCCEEDED, .reason = "completed"};
     struct gdfo_store_snapshot got;
     struct gdfo_buf bytes;
     int found;
     add_snapshot(f, jid, 1, "state");
     add_snapshot(f, other, 1, "other");
-    gdfo_test_ok(gdfo_store_snapshot_drop(f->s, jid, &f->err), &f->err);
+    gdfo_test_ok(gdfo_store_job_set_state(f->s, jid, &end, NULL, NULL, &f->err), &f->err);
     gdfo_buf_init(&bytes, 100);
     gdfo_test_ok(gdfo_store_snapshot_load(f->s, jid, &got, &bytes, &found, &f->err), &f->err);
     assert_int_equal(found, 0);
@@ -638,7 +639,7 @@ int main(void)
         CASE(two_damaged_snapshots_are_as_none),
         CASE(a_snapshot_larger_than_the_buffer_is_a_limit),
         CASE(a_snapshot_of_megabytes_survives),
-        CASE(dropped_snapshots_are_gone),
+        CASE(a_job_at_its_end_has_no_snapshots),
         CASE(the_best_five_and_the_last_are_kept),
         CASE(of_equal_checkpoints_the_earlier_is_the_best),
         CASE(the_checkpoint_that_serves_is_never_pruned),
