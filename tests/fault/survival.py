@@ -6,14 +6,17 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
-from real_daemon import TERMINAL, Daemon, Record, prompt_of, spec
+from real_daemon import TERMINAL, Daemon, Record, Refused, prompt_of, spec  # noqa: F401 (for the tests)
 
 SEED = int(os.environ.get('GDFO_KILL_SEED') or random.SystemRandom().randrange(1 << 31))
 
 
 def specs():
-    """One job with a student, one without; both in several stages, with dev checks and checkpoints on the way."""
-    return {'gdfo': spec('gdfo', 120, 11), 'bbt': spec('bbt', 140, 12)}
+    """One job with a student, one without; both in several stages, with dev checks and checkpoints on the way. One text is
+    longer than the teacher's context: what is told about that must not depend on who asked first."""
+    bbt = spec('bbt', 140, 12)
+    bbt['method']['bbt']['task']['examples'].append({'text': 'They ran and ran. ' * 150, 'label': 'happy'})
+    return {'gdfo': spec('gdfo', 120, 11), 'bbt': bbt}
 
 
 def submit(daemon):
@@ -76,7 +79,7 @@ class Survival(unittest.TestCase):
     def setUp(self):
         self.random = random.Random('%d %s' % (SEED, self.id()))
         self.daemon = Daemon()
-        self.addCleanup(self.daemon.close)
+        self.addCleanup(lambda: self.daemon.close())        # whichever it is by then
 
     def total(self, column):
         return sum(left['job'][column] for left in self.undisturbed.values())

@@ -86,6 +86,8 @@ class Daemon:
             process.stdout.close()
 
     def close(self):
+        if not os.path.exists(self.folder):
+            return
         status = self.stop() if self.process else 0
         words = self.words()
         if self.is_own_folder:
