@@ -241,21 +241,31 @@ static void put_links(struct gdfo_json_writer *w, const char *id)
     gdfo_json_close(w, '}');
 }
 
+/* How far it is, in the unit of the cap that people set: evals first, then queries. */
+static void describe_step(const struct gdfo_job_view *view, char *out, size_t n)
+{
+    const struct gdfo_store_job *job = view->job;
+    const struct gdfo_store_cap *evals = find_cap(view, GDFO_STORE_EVALS);
+    const struct gdfo_store_cap *queries = find_cap(view, GDFO_STORE_QUERIES);
+    long long step = (long long)job->generation;
+    if (evals) {
+        (void)snprintf(out, n, "step %lld, %lld of %lld evals", step, (long long)job->spend.evals,
+                       (long long)evals->cap);
+    } else if (queries) {
+        (void)snprintf(out, n, "step %lld, %lld of %lld queries", step,
+                       (long long)job->spend.queries, (long long)queries->cap);
+    } else {
+        (void)snprintf(out, n, "step %lld, %lld queries", step, (long long)job->spend.queries);
+    }
+}
+
 static void put_detail(struct gdfo_json_writer *w, const struct gdfo_job_view *view)
 {
-    const struct gdfo_store_cap *cap = find_cap(view, GDFO_STORE_QUERIES);
-    char text[96];
+    char text[96] = "";
     if (view->job->status == GDFO_JOB_QUEUED && view->queue_position >= 0) {
         (void)snprintf(text, sizeof text, "%lld jobs ahead", (long long)view->queue_position);
-    } else if (view->job->generation > 0 && cap) {
-        (void)snprintf(text, sizeof text, "step %lld, %lld of %lld queries",
-                       (long long)view->job->generation, (long long)view->job->spend.queries,
-                       (long long)cap->cap);
     } else if (view->job->generation > 0) {
-        (void)snprintf(text, sizeof text, "step %lld, %lld queries",
-                       (long long)view->job->generation, (long long)view->job->spend.queries);
-    } else {
-        text[0] = '\0';
+        describe_step(view, text, sizeof text);
     }
     put_text(w, "status_detail", text);
 }
