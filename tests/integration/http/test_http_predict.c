@@ -1,9 +1,11 @@
 /* Predictions: checked at the edge, parked while a worker is busy, answered when it is done. */
+#include "common/hash.h"
 #include "common/lock.h"
 #include "common/mem.h"
 #include "tests/integration/http/rig.h"
 #include "tests/support/test.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -191,9 +193,20 @@ static void a_peer_that_left_is_no_trouble(void **state)
     rig_free(&a);
 }
 
+struct late {
+    struct gdfo_predict *p;
+    atomic_int is_answered;
+};
+
 static void *answer_later(void *arg)
 {
-    finish(arg, "{\"late\":true}");
+    struct late *late = arg;
+    unsigned char digest[GDFO_SHA256_BYTES] = {0};
+    for (int i = 0; i < 200000; i++) { /* work, so that stop comes first nearly always */
+        gdfo_sha256(digest, sizeof digest, digest);
+    }
+    atomic_store(&late->is_answered, 1);
+    finish(late->p, "{\"late\":true}");
     return NULL;
 }
 
@@ -203,12 +216,13 @@ static void stop_waits_for_what_is_parked(void **state)
     struct gdfo_thread *worker;
     struct answer a;
     int fd = ask(rig, BODY);
-    struct gdfo_predict *p = take(rig);
+    struct late late = {.p = take(rig)};
     gdfo_http_quiesce(rig->http);
-    worker = gdfo_thread_start("worker", answer_later, p);
+    worker = gdfo_thread_start("worker", answer_later, &late);
     assert_non_null(worker);
-    gdfo_http_stop(rig->http); /* returns once the answer is given, whichever comes first */
+    gdfo_http_stop(rig->http);
     rig->http = NULL;
+    assert_int_equal(atomic_load(&late.is_answered), 1);
     gdfo_thread_join(worker);
     rig_read_all(fd, &a);
     assert_int_equal(a.is_closed, 1);
