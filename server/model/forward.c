@@ -53,13 +53,13 @@ static enum gdfo_status allocate(struct gdfo_forward *f, struct gdfo_error *err)
     if (!f->x || !f->runs || !f->scored) {
         return gdfo_error_no_memory(err, "forward workspace");
     }
-    st = gdfo_head_init(&f->head, f->model, f->pool, err);
+    st = gdfo_vocab_head_init(&f->head, f->model, f->pool, err);
     if (st == GDFO_STATUS_OK) {
         st = f->family->workspace_create(&f->workspace, gdfo_family_weights(f->model), &f->sizes,
                                          &f->bytes, err);
     }
     f->bytes += n_x * sizeof *f->x + n * (sizeof *f->runs + sizeof *f->scored) +
-                gdfo_head_bytes(&f->head) + sizeof *f;
+                gdfo_vocab_head_bytes(&f->head) + sizeof *f;
     return st;
 }
 
@@ -92,7 +92,7 @@ void gdfo_forward_destroy(struct gdfo_forward *f)
 {
     if (f) {
         f->family->workspace_destroy(f->workspace);
-        gdfo_head_deinit(&f->head);
+        gdfo_vocab_head_deinit(&f->head);
         gdfo_mem_free(f->x);
         gdfo_mem_free(f->runs);
         gdfo_mem_free(f->scored);
@@ -358,11 +358,11 @@ enum gdfo_status gdfo_model_logprobs(struct gdfo_forward *f, const struct gdfo_l
                                   (long)q->ids[i], f->head.vocab - 1);
         }
     }
-    gdfo_head_logprobs(&f->head, q);
+    gdfo_vocab_head_logprobs(&f->head, q);
     return GDFO_STATUS_OK;
 }
 
 void gdfo_model_logits(struct gdfo_forward *f, const float *hidden, size_t n, float *logits)
 {
-    gdfo_head_logits(&f->head, hidden, n, logits);
+    gdfo_vocab_head_logits(&f->head, hidden, n, logits);
 }

@@ -14,7 +14,7 @@
 #define GDFO_HEAD_SEGMENT 4
 #define GDFO_HEAD_BATCH   1024
 
-struct gdfo_head {
+struct gdfo_vocab_head {
     const float *weights; /* [vocab][d_model] */
     const struct gdfo_math *math;
     struct gdfo_pool *pool;
@@ -25,12 +25,14 @@ struct gdfo_head {
     double *sum;   /* likewise */
 };
 
-GDFO_MUST_USE enum gdfo_status gdfo_head_init(struct gdfo_head *h, const struct gdfo_model *model,
-                                              struct gdfo_pool *pool, struct gdfo_error *err);
-void gdfo_head_deinit(struct gdfo_head *h);
-uint64_t gdfo_head_bytes(const struct gdfo_head *h);
-void gdfo_head_logprobs(struct gdfo_head *h, const struct gdfo_logprobs *q);
-void gdfo_head_logits(struct gdfo_head *h, const float *hidden, size_t n, float *logits);
+GDFO_MUST_USE enum gdfo_status gdfo_vocab_head_init(struct gdfo_vocab_head *h,
+                                                    const struct gdfo_model *model,
+                                                    struct gdfo_pool *pool, struct gdfo_error *err);
+void gdfo_vocab_head_deinit(struct gdfo_vocab_head *h);
+uint64_t gdfo_vocab_head_bytes(const struct gdfo_vocab_head *h);
+void gdfo_vocab_head_logprobs(struct gdfo_vocab_head *h, const struct gdfo_logprobs *q);
+void gdfo_vocab_head_logits(struct gdfo_vocab_head *h, const float *hidden, size_t n,
+                            float *logits);
 
 struct gdfo_forward {
     const struct gdfo_model *model;
@@ -42,7 +44,7 @@ struct gdfo_forward {
     float *x;                   /* [positions_max rounded up to tiles][d_model] */
     struct gdfo_pass_run *runs; /* [positions_max] */
     size_t *scored;             /* [positions_max] */
-    struct gdfo_head head;
+    struct gdfo_vocab_head head;
 };
 
 #endif

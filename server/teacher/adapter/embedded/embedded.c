@@ -19,6 +19,7 @@
 
 #define KV_MAX_BYTES_DEFAULT ((size_t)512 << 20)
 #define CONTEXT_MAX          4096u
+#define POSITIONS_MAX        8192u /* computed at once: a generation in few pieces */
 #define RUNS_MAX             8192u /* of one pass: bounds hidden states to 8192 x d */
 
 struct embedded {
@@ -87,6 +88,7 @@ static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env
     t->context = gdfo_model_config(env->model)->context_max;
     t->context = t->context < CONTEXT_MAX ? t->context : CONTEXT_MAX;
     options.context_max = t->context;
+    options.positions_max = POSITIONS_MAX;
     (void)snprintf(t->identity, sizeof t->identity,
                    "embedded;model=%s;engine=" GDFO_VERSION ";gemm=%s;grid=f32",
                    env->model_sha256 ? env->model_sha256 : "", gdfo_gemm_name());

@@ -16,24 +16,24 @@ static size_t at_most(size_t n, size_t most)
     return n < most ? n : most;
 }
 
-static size_t n_floats(const struct gdfo_head *h)
+static size_t n_floats(const struct gdfo_vocab_head *h)
 {
     return ROWS * h->d_model + (size_t)gdfo_pool_threads(h->pool) * ROWS * COLS +
            h->n_segments * BATCH;
 }
 
-enum gdfo_status gdfo_head_init(struct gdfo_head *h, const struct gdfo_model *model,
-                                struct gdfo_pool *pool, struct gdfo_error *err)
+enum gdfo_status gdfo_vocab_head_init(struct gdfo_vocab_head *h, const struct gdfo_model *model,
+                                      struct gdfo_pool *pool, struct gdfo_error *err)
 {
     const struct gdfo_model_config *c = gdfo_model_config(model);
-    *h = (struct gdfo_head){.math = gdfo_math(), .pool = pool, .vocab = c->vocab};
+    *h = (struct gdfo_vocab_head){.math = gdfo_math(), .pool = pool, .vocab = c->vocab};
     h->weights = gdfo_family_of(model)->head(gdfo_family_weights(model));
     h->d_model = c->d_model;
     h->n_segments = (h->vocab + SPAN - 1) / SPAN;
     h->padded = gdfo_mem_aligned(n_floats(h), sizeof *h->padded);
     h->sum = gdfo_mem_aligned(h->n_segments * BATCH, sizeof *h->sum);
     if (!h->padded || !h->sum) {
-        gdfo_head_deinit(h);
+        gdfo_vocab_head_deinit(h);
         return gdfo_error_no_memory(err, "vocabulary head");
     }
     h->tiles = h->padded + ROWS * h->d_model;
@@ -41,21 +41,21 @@ enum gdfo_status gdfo_head_init(struct gdfo_head *h, const struct gdfo_model *mo
     return GDFO_STATUS_OK;
 }
 
-void gdfo_head_deinit(struct gdfo_head *h)
+void gdfo_vocab_head_deinit(struct gdfo_vocab_head *h)
 {
     gdfo_mem_free(h->padded);
     gdfo_mem_free(h->sum);
-    *h = (struct gdfo_head){0};
+    *h = (struct gdfo_vocab_head){0};
 }
 
-uint64_t gdfo_head_bytes(const struct gdfo_head *h)
+uint64_t gdfo_vocab_head_bytes(const struct gdfo_vocab_head *h)
 {
     return n_floats(h) * sizeof(float) + h->n_segments * BATCH * sizeof(double);
 }
 
 /* One batch of rows on its way through the head; exactly one of q and logits is set. */
 struct batch {
-    struct gdfo_head *h;
+    struct gdfo_vocab_head *h;
     const float *hidden;           /* [n][d_model] */
     size_t first, n;               /* rows of the whole that this batch holds */
     const struct gdfo_logprobs *q; /* wanted: log-probabilities */
@@ -122,7 +122,7 @@ static void sum_tile(const struct batch *b, const struct tile *t, size_t segment
 static void run_segment(void *ctx, size_t item, unsigned slot)
 {
     const struct batch *b = ctx;
-    const struct gdfo_head *h = b->h;
+    const struct gdfo_vocab_head *h = b->h;
     size_t segment = item % h->n_segments;
     size_t end = at_most((segment + 1) * SPAN, h->vocab);
     float *x = h->tiles + (size_t)slot * ROWS * COLS;
@@ -147,7 +147,7 @@ static void run_segment(void *ctx, size_t item, unsigned slot)
 
 static void run_batch(struct batch *b)
 {
-    struct gdfo_head *h = b->h;
+    struct gdfo_vocab_head *h = b->h;
     size_t n_whole = b->n / ROWS * ROWS;
     size_t n_rest = b->n - n_whole;
     memcpy(h->padded, b->hidden + n_whole * h->d_model, n_rest * h->d_model * sizeof(float));
@@ -157,7 +157,7 @@ static void run_batch(struct batch *b)
 
 static void normalise(const struct batch *b)
 {
-    const struct gdfo_head *h = b->h;
+    const struct gdfo_vocab_head *h = b->h;
     for (size_t r = 0; r < b->n; r++) {
         float *lp = b->q->lp + (b->first + r) * b->q->n_ids;
         float max = h->max[r];
@@ -171,7 +171,7 @@ static void normalise(const struct batch *b)
     }
 }
 
-void gdfo_head_logprobs(struct gdfo_head *h, const struct gdfo_logprobs *q)
+void gdfo_vocab_head_logprobs(struct gdfo_vocab_head *h, const struct gdfo_logprobs *q)
 {
     for (size_t first = 0; first < q->n; first += BATCH) {
         struct batch b = {.h = h, .q = q, .first = first, .n = at_most(q->n - first, BATCH)};
@@ -181,7 +181,7 @@ void gdfo_head_logprobs(struct gdfo_head *h, const struct gdfo_logprobs *q)
     }
 }
 
-void gdfo_head_logits(struct gdfo_head *h, const float *hidden, size_t n, float *logits)
+void gdfo_vocab_head_logits(struct gdfo_vocab_head *h, const float *hidden, size_t n, float *logits)
 {
     for (size_t first = 0; first < n; first += BATCH) {
         struct batch b = {.h = h, .first = first, .n = at_most(n - first, BATCH)};
