@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define OPTIM_VALUES_MAX 512 /* bytes of any optimiser's option struct */
+#define POPSIZE_MIN      4   /* of the option table */
 #define EVALS_DEFAULT    200
 #define CHECK_EVERY      40 /* train evals between dev checks: two generations of 20 */
 #define DISTIL_SHARE     0.4
@@ -214,6 +215,15 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     return status;
 }
 
+/* A budget of less than two generations gets two smaller ones: 20 evals are worth a search too. */
+static void fit_popsize(struct gdfo_search *s)
+{
+    int64_t half = (s->caps.evals - 2) / 2;
+    if (s->caps.evals > 0 && half < s->opts.popsize) {
+        s->opts.popsize = half < POPSIZE_MIN ? POPSIZE_MIN : half;
+    }
+}
+
 enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env,
                                     const void *options, struct gdfo_error *err)
 {
@@ -229,6 +239,8 @@ enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env
         s->caps.evals = EVALS_DEFAULT;
     }
     s->scale = 1.0;
+    s->asked_popsize = s->opts.popsize;
+    fit_popsize(s);
     status = build(s, err);
     if (status != GDFO_STATUS_OK) {
         gdfo_search_destroy(s);
@@ -381,6 +393,11 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
     gdfo_incumbent_set(&s->plain, NULL, &e, 0, gdfo_search_objective(s, e.lp, err));
     gdfo_report_metric_add(r, "loss_plain_train", s->plain.loss);
     status = gdfo_search_judge_plain(s, r, err);
+    if (status == GDFO_STATUS_OK && s->opts.popsize < s->asked_popsize) {
+        gdfo_report_message_add(r, 0, "popsize_reduced",
+                                "the budget allows generations of %lld, not %lld",
+                                (long long)s->opts.popsize, (long long)s->asked_popsize);
+    }
     if (status == GDFO_STATUS_OK && s->pupil_note[0]) {
         gdfo_report_message_add(r, 0, "student", "%s", s->pupil_note);
     }

@@ -26,6 +26,7 @@ struct gdfo_search {
     struct gdfo_optim *optim;           /* of the stage under way */
     size_t n_floats;                    /* P x H */
     uint32_t n_anchors;
+    int64_t asked_popsize; /* opts.popsize is what the budget allows */
     /* state */
     enum gdfo_search_stage stage;
     int64_t generation, evals_at_check, evals_at_distil_end, n_checks_without_gain;

@@ -214,6 +214,19 @@ static void the_budget_is_never_passed(void **state)
     }
 }
 
+/* 11 evals are less than two generations of six: they become two of four, and a search takes place.
+ */
+static void a_small_budget_still_searches(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run r;
+        open_run(&r, *state, at(i), 11, NULL);
+        run_to_end(&r);
+        assert_in_range(gdfo_stack_meter(r.stack)->evals, 9, 11);
+        close_run(&r);
+    }
+}
+
 static void a_cap_in_queries_counts_dev_rows_too(void **state)
 {
     for (size_t i = 0; at(i); i++) {
@@ -475,6 +488,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_unique_and_every_row_has_help),
         cmocka_unit_test(the_budget_is_never_passed),
+        cmocka_unit_test(a_small_budget_still_searches),
         cmocka_unit_test(a_cap_in_queries_counts_dev_rows_too),
         cmocka_unit_test(resuming_at_any_step_gives_the_same_bytes),
         cmocka_unit_test(the_same_seed_is_the_same_run_and_another_is_not),
