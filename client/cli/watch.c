@@ -89,7 +89,9 @@ static void event_words(const struct watch *w, const struct gdfo_json *e, char *
         const char *reason = gdfo_cli_text_at(e, "data.reason");
         gdfo_buf_addf(&b, "  %s -> %s", gdfo_cli_text_at(e, "data.from"),
                       gdfo_cli_text_at(e, "data.to"));
-        gdfo_buf_addf(&b, reason ? " (%s)" : "", reason);
+        if (reason) {
+            gdfo_buf_addf(&b, " (%s)", reason);
+        }
     } else if (message) {
         gdfo_buf_addf(&b, "  %s", message);
     }

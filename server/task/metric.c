@@ -4,7 +4,7 @@
 
 double gdfo_metric_logsumexp(const double *x, size_t n)
 {
-    double top = -INFINITY;
+    double top = -(double)INFINITY;
     for (size_t i = 0; i < n; i++) {
         if (isnan(x[i])) {
             return x[i];
@@ -24,7 +24,7 @@ double gdfo_metric_logsumexp(const double *x, size_t n)
 /* logsumexp over one row of float answers. */
 static double row_logsumexp(const float *lp, size_t n)
 {
-    double top = -INFINITY;
+    double top = -(double)INFINITY;
     for (size_t c = 0; c < n; c++) {
         if (isnan(lp[c])) {
             return (double)NAN;
