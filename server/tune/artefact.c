@@ -18,9 +18,9 @@ struct gdfo_artefact *gdfo_artefact_create(void)
 {
     struct gdfo_artefact *a = gdfo_mem_array(1, sizeof *a);
     if (a) {
-        a->loss_train = NAN;
-        a->loss_dev = NAN;
-        a->metric_dev = NAN;
+        a->loss_train = (double)NAN;
+        a->loss_dev = (double)NAN;
+        a->metric_dev = (double)NAN;
     }
     return a;
 }
@@ -102,6 +102,12 @@ static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s)
            (a->position == GDFO_POSITION_PREFIX || a->position == GDFO_POSITION_SUFFIX);
 }
 
+static int ends_with_checksum(struct gdfo_span *s) /* checked already, over all bytes before it */
+{
+    (void)gdfo_span_u32(s);
+    return gdfo_span_done(s);
+}
+
 static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
                                    struct gdfo_error *err)
 {
@@ -118,7 +124,7 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
     if (status == GDFO_STATUS_OK) {
         status = load_head(&a->baseline, s, err);
     }
-    if (status == GDFO_STATUS_OK && (gdfo_span_u32(s), !gdfo_span_done(s))) {
+    if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,
                                 "tuned prompt: the bytes do not end where they should");
     }

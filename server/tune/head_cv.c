@@ -246,7 +246,7 @@ static void run_anchors(struct gdfo_head_cv *cv)
 
 void gdfo_head_cv_run(struct gdfo_head_cv *cv)
 {
-    cv->mean_best = INFINITY;
+    cv->mean_best = (double)INFINITY;
     switch (cv->kind) {
     case GDFO_HEAD_AUTO: break; /* head.c never asks for it */
     case GDFO_HEAD_NONE: run_none(cv); break;

@@ -30,7 +30,7 @@ void gdfo_head_row(const struct gdfo_head_numbers *h, const float *lp, const flo
         mean += (double)anchors[a];
     }
     mean /= A > 0 ? (double)A : 1;
-    double top = -INFINITY;
+    double top = -(double)INFINITY;
     int has_nan = 0;
     for (size_t c = 0; c < L; c++) {
         out[c] = h->scale * (double)lp[c] + h->bias[c];

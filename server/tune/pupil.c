@@ -527,7 +527,7 @@ enum gdfo_status gdfo_pupil_descend(struct gdfo_pupil *p, const struct gdfo_pupi
     struct descent d;
     enum gdfo_status status = descent_init(&d, p, job, err);
     int64_t step = 0;
-    double loss = NAN;
+    double loss = (double)NAN;
     if (status == GDFO_STATUS_OK) {
         status = reserve(p, p->env->train.n, 1, err);
     }

@@ -427,8 +427,8 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
 
 static void report_generation(const struct gdfo_search *s, uint32_t n, struct gdfo_report *r)
 {
-    double min = INFINITY;
-    double max = -INFINITY;
+    double min = (double)INFINITY;
+    double max = -(double)INFINITY;
     double sum = 0;
     uint32_t n_finite = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -452,7 +452,7 @@ static void report_generation(const struct gdfo_search *s, uint32_t n, struct gd
 static enum gdfo_status learn(struct gdfo_search *s, uint32_t n, const struct gdfo_evaluation *e,
                               struct gdfo_report *r, struct gdfo_error *err)
 {
-    double loss = NAN;
+    double loss = (double)NAN;
     enum gdfo_status status = gdfo_pupil_learn(s->pupil, s->prompts, e->lp, n, &loss, err);
     if (status == GDFO_STATUS_OK) {
         gdfo_report_metric_add(r, "loss_kd", loss);

@@ -39,7 +39,7 @@ double gdfo_search_objective(const struct gdfo_search *s, const float *lp, struc
     struct gdfo_answers a = {lp, s->env.train.gold, s->env.train.n,
                              gdfo_task_n_labels(s->env.task)};
     struct gdfo_head *h = NULL;
-    double loss = NAN;
+    double loss = (double)NAN;
     if (s->opts.objective == GDFO_OBJECTIVE_LABELS) {
         return gdfo_task_loss(s->env.task, &a, NULL);
     }

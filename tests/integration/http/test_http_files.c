@@ -177,8 +177,9 @@ static void forms_that_are_wrong_say_why(void **state)
 
 static void bodies_that_are_not_multipart_are_refused(void **state)
 {
-    static const char *const bad[] = {"", "x", PURPOSE FILE_HEAD("a") "x",
-                                      PURPOSE FILE_HEAD("a") "x\r\n--XyZ", "--XyZ\r\n\r\n\r\n" END};
+    static const char *const bad[] = {"", "x", (PURPOSE FILE_HEAD("a") "x"),
+                                      (PURPOSE FILE_HEAD("a") "x\r\n--XyZ"),
+                                      ("--XyZ\r\n\r\n\r\n" END)};
     struct answer a;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         upload(*state, bad[i], &a);

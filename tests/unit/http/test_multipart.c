@@ -315,8 +315,8 @@ static void boundaries_are_found_in_the_content_type(void **state)
         "multipart/form-data; boundary=\"a \"",
         "multipart/form-data; boundary=a\xff",
         "multipart/form-data; boundary=\"a\rb\"",
-        "multipart/form-data; boundary="
-        "0123456789012345678901234567890123456789012345678901234567890123456789x",
+        ("multipart/form-data; boundary="
+         "0123456789012345678901234567890123456789012345678901234567890123456789x"),
     };
     char out[GDFO_MULTIPART_BOUNDARY_BYTES];
     struct gdfo_error err = {0};

@@ -181,7 +181,7 @@ static void logsumexp_survives_the_extremes(void **state)
     (void)state;
     const double far[] = {-1000, -1000};
     const double big[] = {800, 0};
-    const double none[] = {-INFINITY, -INFINITY};
+    const double none[] = {-(double)INFINITY, -(double)INFINITY};
     const double odd[] = {0, (double)NAN};
     gdfo_test_near(gdfo_metric_logsumexp(far, 2), -1000 + log(2), 1e-12);
     gdfo_test_near(gdfo_metric_logsumexp(big, 2), 800, 1e-12);
