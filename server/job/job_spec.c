@@ -230,18 +230,31 @@ static void parse_head(struct gdfo_job_spec *s, const struct gdfo_json *body,
     parse_integrations(body, c);
 }
 
+/* The inline rows as they stand in the body, whether or not the task around them is right. */
+static const struct gdfo_json *inline_rows(const struct gdfo_job_spec *s,
+                                           const struct gdfo_json *body, const char *key)
+{
+    const struct gdfo_json *v = present(body, "method");
+    const char *const path[] = {s->head.method, "task", key};
+    for (size_t i = 0; v && i < 3; i++) {
+        v = gdfo_json_type(v) == GDFO_JSON_OBJECT ? present(v, path[i]) : NULL;
+    }
+    return v;
+}
+
 static void check_sources(const struct gdfo_job_spec *s, const struct gdfo_json *body,
                           struct gdfo_job_spec_check *c)
 {
     int has_file = present(body, "training_file") != NULL;
-    if (has_file && s->head.examples) {
+    int has_rows = inline_rows(s, body, "examples") != NULL;
+    if (has_file && has_rows) {
         gdfo_job_spec_report(c, "", "training_file", "invalid_value",
                              "training_file and task.examples: want exactly one of them");
-    } else if (!has_file && !s->head.examples) {
+    } else if (!has_file && !has_rows) {
         gdfo_job_spec_report(c, "", "training_file", "missing_field",
                              "training_file: a file id is required, or task.examples");
     }
-    if (present(body, "validation_file") && s->head.validation_examples) {
+    if (present(body, "validation_file") && inline_rows(s, body, "validation_examples")) {
         gdfo_job_spec_report(
             c, "", "validation_file", "invalid_value",
             "validation_file and task.validation_examples: want at most one of them");
@@ -264,7 +277,9 @@ enum gdfo_status gdfo_job_spec_parse(struct gdfo_job_spec **out, const struct gd
     }
     parse_head(s, body, &c);
     status = gdfo_job_spec_parse_method(s, gdfo_job_spec_object(&c, body, "", "method"), &c, err);
-    check_sources(s, body, &c);
+    if (status == GDFO_STATUS_OK) {
+        check_sources(s, body, &c);
+    }
     if (status == GDFO_STATUS_OK && c.n_faults > 0) {
         status = gdfo_error_set(err, GDFO_STATUS_INVALID, "%zu faults in the job", c.n_faults);
     }

@@ -116,6 +116,17 @@ static void one_source_of_training_rows_and_no_more(void **state)
                         "");
 }
 
+/* A fault inside the task hides nothing: the rows beside it still count as the source. */
+static void a_faulty_task_does_not_lose_its_rows(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        parse("{\"model\":\"m\",\"method\":{\"type\":\"random\",\"random\":{\"task\":{\"colour\":1,"
+              "\"examples\":[{\"text\":\"a\",\"label\":\"b\"}]}}}}",
+              NULL),
+        "/method/random/task/colour unknown_field; ");
+}
+
 static void limits_hold_at_the_limit_and_one_past_it(void **state)
 {
     char text[1024];
@@ -256,6 +267,7 @@ int main(void)
         cmocka_unit_test(a_member_for_another_type_is_refused),
         cmocka_unit_test(methods_of_the_contract_that_are_not_built_say_so),
         cmocka_unit_test(one_source_of_training_rows_and_no_more),
+        cmocka_unit_test(a_faulty_task_does_not_lose_its_rows),
         cmocka_unit_test(limits_hold_at_the_limit_and_one_past_it),
         cmocka_unit_test(rules_across_options_are_checked),
         cmocka_unit_test(what_is_not_built_in_the_budget_is_named),
