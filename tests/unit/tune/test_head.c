@@ -1,6 +1,7 @@
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/rng.h"
+#include "server/num/gemm.h"
 #include "server/tune/head.h"
 #include "tests/support/test.h"
 
@@ -625,5 +626,6 @@ int main(void)
         cmocka_unit_test(applying_allocates_nothing),
         cmocka_unit_test(memory_may_fail_anywhere),
     };
+    gdfo_gemm_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

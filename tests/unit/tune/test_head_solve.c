@@ -2,6 +2,7 @@
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/rng.h"
+#include "server/num/gemm.h"
 #include "server/tune/head_part.h"
 #include "server/tune/head_solve.h"
 #include "tests/support/test.h"
@@ -335,5 +336,6 @@ int main(void)
         cmocka_unit_test(a_part_sees_its_own_rows_only),
         cmocka_unit_test(rotated_features_are_what_the_basis_gives),
     };
+    gdfo_gemm_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
