@@ -65,6 +65,9 @@ static enum gdfo_status begin_file(struct gdfo_upload *u, const char *filename,
     }
     u->part = PART_FILE;
     u->is_bad_filename = !gdfo_upload_filename(filename ? filename : "", u->filename);
+    if (gdfo_store_has_room(r->deps->store, err) != GDFO_STATUS_OK) {
+        return GDFO_STATUS_FULL;
+    }
     return gdfo_store_upload_begin(r->deps->store, r->cfg->upload_max_bytes, &u->content, err);
 }
 

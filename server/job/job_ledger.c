@@ -34,6 +34,9 @@ static enum gdfo_status ledger_begin(void *ctx, const struct gdfo_call *call,
     struct gdfo_store_intent intent = intent_of(l, call);
     enum gdfo_status status = gdfo_store_call_find(l->store, &intent, answer, is_answered, err);
     if (status == GDFO_STATUS_OK && !*is_answered) {
+        status = gdfo_store_has_room(l->store, err);
+    }
+    if (status == GDFO_STATUS_OK && !*is_answered) {
         status = gdfo_store_call_intent(l->store, &intent, &l->attempt, err);
     }
     return status;

@@ -193,6 +193,9 @@ static enum gdfo_status ask(struct prediction *p, struct gdfo_error *err)
     call.reserved_in = worst.tokens_in;
     call.reserved_out = worst.tokens_out;
     if (status == GDFO_STATUS_OK) {
+        status = gdfo_store_has_room(p->deps->store, err);
+    }
+    if (status == GDFO_STATUS_OK) {
         status = gdfo_store_service_begin(p->deps->store, NULL, &call, &sid, err);
     }
     if (status != GDFO_STATUS_OK) {

@@ -270,7 +270,7 @@ static enum gdfo_status succeed(struct run *r, const struct gdfo_report *report)
     struct gdfo_error err = {0};
     char model[GDFO_STORE_NAME_BYTES];
     size_t n_id = strlen(r->job->id);
-    enum gdfo_status status;
+    enum gdfo_status status = GDFO_STATUS_OK;
     struct gdfo_store_move m = {.to = GDFO_JOB_SUCCEEDED, .reason = report->reason, .model = model};
     if (r->parts.spec->fails_on_exhausted && strcmp(report->reason, "budget_exhausted") == 0) {
         GDFO_IGNORE(
@@ -285,17 +285,21 @@ static enum gdfo_status succeed(struct run *r, const struct gdfo_report *report)
                    n_id > 8 ? r->job->id + n_id - 8 : r->job->id);
     m.checkpoint = best.id;
     /* A run that was killed between this file and its last move left one already. */
-    if (r->job->n_results == 0 && gdfo_job_steps_metrics_file(&r->steps, &err) != GDFO_STATUS_OK) {
-        gdfo_log(GDFO_LOG_WARN, "job", "ev=no_metrics_file");
+    if (r->job->n_results == 0) {
+        status = gdfo_job_steps_metrics_file(&r->steps, &err);
     }
-    gdfo_log(GDFO_LOG_INFO, "job", "ev=succeeded reason=%s", report->reason);
-    status = move(r->deps->store, r->job->jid, &m);
+    if (status == GDFO_STATUS_OK) {
+        status = move(r->deps->store, r->job->jid, &m);
+    } else if (status != GDFO_STATUS_FULL) {
+        status = fail(r->deps->store, r->job->jid, &err);
+    }
+    gdfo_log(GDFO_LOG_INFO, "job", "ev=ended reason=%s", report->reason);
     gdfo_store_checkpoint_deinit(&best);
     return status;
 }
 
-/* Where a job that stops goes: its row says what was asked, and was written before the flag. */
-static struct gdfo_store_move stopped_move(enum gdfo_job_status status)
+/* The row was written before the flag was set. */
+struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status)
 {
     struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED, .reason = "draining"};
     if (status == GDFO_JOB_PAUSING) {
@@ -307,7 +311,7 @@ static struct gdfo_store_move stopped_move(enum gdfo_job_status status)
 }
 
 /* Looks again when the row moved between look and move: a pause that became a cancel. */
-static void end_stopped(struct run *r)
+static void end_stopped(struct run *r, int is_disk_full)
 {
     struct gdfo_store_job row = {0};
     struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED};
@@ -316,7 +320,10 @@ static void end_stopped(struct run *r)
     for (int i = 0; status == GDFO_STATUS_CONFLICT && i < 3; i++) {
         status = gdfo_store_job_of_jid(r->deps->store, r->job->jid, &row, &err);
         if (status == GDFO_STATUS_OK) {
-            m = stopped_move(row.status);
+            m = gdfo_job_stopped_move(row.status);
+            if (is_disk_full && m.to == GDFO_JOB_QUEUED) {
+                m = (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "disk_full"};
+            }
             gdfo_store_job_deinit(&row);
             status = move(r->deps->store, r->job->jid, &m);
         }
@@ -330,7 +337,6 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
     struct run r = {.deps = deps, .job = job, .stop = stop};
     struct gdfo_report report;
     struct gdfo_error err = {0};
-    enum gdfo_status moved = GDFO_STATUS_OK;
     enum gdfo_status status;
     memset(&report, 0, sizeof report);
     gdfo_log_context("job", job->id);
@@ -342,18 +348,14 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
         status = run_steps(&r, &report, &err);
     }
     if (status == GDFO_STATUS_OK) {
-        moved = succeed(&r, &report);
-    } else if (status == GDFO_STATUS_CANCELLED) {
-        end_stopped(&r);
-    } else if (status == GDFO_STATUS_FULL) {
-        struct gdfo_store_move m = {.to = GDFO_JOB_PAUSED, .reason = "disk_full"};
-        gdfo_log(GDFO_LOG_ERROR, "job", "ev=disk_full");
-        moved = move(deps->store, job->jid, &m);
-    } else {
-        moved = fail(deps->store, job->jid, &err);
+        status = succeed(&r, &report);
+    } else if (status != GDFO_STATUS_CANCELLED && status != GDFO_STATUS_FULL) {
+        status = fail(deps->store, job->jid, &err);
     }
-    if (moved == GDFO_STATUS_CONFLICT) {
-        end_stopped(&r); /* asked to cancel while the last step ended: the person's word counts */
+    /* In conflict: asked to cancel while the last step ended. The person's word counts. */
+    if (status == GDFO_STATUS_CANCELLED || status == GDFO_STATUS_CONFLICT ||
+        status == GDFO_STATUS_FULL) {
+        end_stopped(&r, status == GDFO_STATUS_FULL);
     }
     close_run(&r);
     gdfo_log_context("job", NULL);

@@ -25,6 +25,10 @@ void gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store
 void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,
                   const atomic_int *stop);
 
+/* Where a job that stops goes: its row says what was asked. pausing -> paused, cancelling ->
+ * cancelled, else back to the queue (draining). */
+struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status);
+
 /* Every model with a tokenizer becomes a teacher of adapter embedded under its name. Once, at
  * start. */
 GDFO_MUST_USE enum gdfo_status gdfo_job_register_teachers(struct gdfo_store *store,

@@ -195,6 +195,67 @@ static int run_one(struct gdfo_sched *s, struct seat *seat)
     return 1;
 }
 
+static struct seat *seat_of(struct gdfo_sched *s, int64_t jid)
+{
+    for (unsigned i = 0; i < s->n_seats; i++) {
+        if (s->seats[i].jid == jid) {
+            return &s->seats[i];
+        }
+    }
+    return NULL;
+}
+
+/* Paused by a full disk; or a job whose last words met one: its row says that it runs, and nobody
+ * runs it. With the lock held, so that nobody claims or asks between look and move. */
+static enum gdfo_status go_on(struct gdfo_sched *s, const struct gdfo_store_job *job,
+                              struct gdfo_error *err)
+{
+    struct gdfo_store_move m = gdfo_job_stopped_move(job->status);
+    if (job->status == GDFO_JOB_PAUSED ? strcmp(job->reason, "disk_full") != 0
+                                       : seat_of(s, job->jid) != NULL) {
+        return GDFO_STATUS_OK;
+    }
+    if (m.to == GDFO_JOB_QUEUED) {
+        m.reason = job->status == GDFO_JOB_PAUSED ? NULL : "recovering";
+    }
+    return gdfo_store_job_set_state(s->deps.store, job->jid, &m, NULL, NULL, err);
+}
+
+/* Once there is room: what a full disk stopped goes on by itself. */
+static void go_on_all(struct gdfo_sched *s, enum gdfo_job_status state)
+{
+    struct gdfo_error err = {0};
+    struct gdfo_store_job job = {0};
+    int64_t after = 0;
+    int found = 0;
+    enum gdfo_status status;
+    GDFO_LOCK_SCOPE(s->lock);
+    do {
+        status = gdfo_store_job_next(s->deps.store, state, after, &job, &found, &err);
+        if (status == GDFO_STATUS_OK && found) {
+            after = job.jid;
+            status = go_on(s, &job, &err);
+            gdfo_store_job_deinit(&job);
+        }
+    } while (status == GDFO_STATUS_OK && found);
+    if (status != GDFO_STATUS_OK && status != GDFO_STATUS_CONFLICT) { /* else its worker moved it */
+        log_failure("not_gone_on", &err);
+    }
+}
+
+static void look_after_jobs(struct gdfo_sched *s)
+{
+    static const enum gdfo_job_status states[] = {GDFO_JOB_PAUSED, GDFO_JOB_RUNNING,
+                                                  GDFO_JOB_PAUSING, GDFO_JOB_CANCELLING};
+    if (gdfo_store_is_short(s->deps.store)) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+        go_on_all(s, states[i]);
+    }
+    gdfo_sched_wake(s);
+}
+
 static void maintain(struct gdfo_sched *s)
 {
     struct gdfo_error err = {0};
@@ -205,7 +266,9 @@ static void maintain(struct gdfo_sched *s)
     s->maintained_ms = now;
     if (gdfo_store_maintain(s->deps.store, &err) != GDFO_STATUS_OK) {
         log_failure("maintenance_failed", &err);
+        return;
     }
+    look_after_jobs(s);
 }
 
 /* Until something changes that was not seen yet, or it is time to look anyway. */
@@ -247,16 +310,6 @@ static void *serve(void *arg)
 
 /* ---- moves asked for from outside
  * ---------------------------------------------------------------- */
-
-static struct seat *seat_of(struct gdfo_sched *s, int64_t jid)
-{
-    for (unsigned i = 0; i < s->n_seats; i++) {
-        if (s->seats[i].jid == jid) {
-            return &s->seats[i];
-        }
-    }
-    return NULL;
-}
 
 struct request { /* what a caller wants of a job, by the state it is in */
     const char *verb;

@@ -93,8 +93,14 @@ void gdfo_store_id(const struct gdfo_store *s, const char *prefix, char out[GDFO
  * needs any more (older than a day), the ballast. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_maintain(struct gdfo_store *s, struct gdfo_error *err);
 
-/* 1 from a write that met a full disk until one succeeds again: admit no call meanwhile. */
+/* 1 from a write that met a full disk until one succeeds again. */
 int gdfo_store_is_full(const struct gdfo_store *s);
+/* 1 from a full disk until gdfo_store_maintain has found room, and the ballast is back: what there
+ * is of it is for the last words of the jobs that run. */
+int gdfo_store_is_short(const struct gdfo_store *s);
+/* OK, or FULL while it is short: asked before anything new is let in. */
+GDFO_MUST_USE enum gdfo_status gdfo_store_has_room(const struct gdfo_store *s,
+                                                   struct gdfo_error *err);
 
 /* Answers the simplest question; for readiness checks. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_ping(struct gdfo_store *s, struct gdfo_error *err);

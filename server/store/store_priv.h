@@ -33,7 +33,7 @@ struct gdfo_store {
     struct gdfo_db *readers; /* with idle held: the free ones */
     struct gdfo_db pool[GDFO_STORE_READERS_MAX];
     size_t n_readers;
-    atomic_int is_full;
+    atomic_int is_full, is_short; /* is_short: the ballast was given up and is not back */
     int64_t ballast_bytes;
     int next_sweep; /* with lock held: first byte of the blob folder to sweep next */
 };

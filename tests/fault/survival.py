@@ -6,7 +6,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'support'))
-from real_daemon import TERMINAL, Daemon, Record, Refused, prompt_of, spec  # noqa: F401 (for the tests)
+from real_daemon import GDFO, TERMINAL, Daemon, Record, Refused, prompt_of, spec  # noqa: F401 (for the tests)
 
 SEED = int(os.environ.get('GDFO_KILL_SEED') or random.SystemRandom().randrange(1 << 31))
 

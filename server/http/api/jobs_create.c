@@ -218,7 +218,10 @@ static void create_job(struct gdfo_request *r)
 {
     struct creation c = {.request = r, .who = gdfo_request_actor(r)};
     struct gdfo_error err = {0};
-    enum gdfo_status status = gdfo_job_spec_parse(&c.spec, r->json, gdfo_respond_on_fault, r, &err);
+    enum gdfo_status status = gdfo_store_has_room(r->deps->store, &err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_job_spec_parse(&c.spec, r->json, gdfo_respond_on_fault, r, &err);
+    }
     if (status == GDFO_STATUS_INVALID && gdfo_respond_faults(r)) {
         return;
     }

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""The disk fills up under two running jobs: they stop, everything is still served, writes are refused with one clear line; when
+there is room again they go on by themselves and end as if nothing had happened.
+
+usage: test_disk_full.py [unittest arguments]
+The disk is a small tmpfs in a mount namespace of the test's own, which takes user namespaces (or root). The same faults are
+played below SQLite, anywhere, by test_store_full.c.
+"""
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from survival import GDFO, Daemon, Record, Survival, Watch, finish, main, submit
+
+DISK = '40m'
+BALLAST_MIB = 4
+
+
+class DiskFull(Survival):
+    def setUp(self):
+        super().setUp()
+        self.daemon.close()
+        self.folder = tempfile.mkdtemp(prefix='gdfo-full-')
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=' + DISK, 'tmpfs', self.folder], check=True)
+        self.addCleanup(subprocess.run, ['umount', '-l', self.folder], check=True)
+        self.daemon = Daemon('--db.ballast_mib=%d' % BALLAST_MIB, folder=self.folder)
+
+    def fill(self):
+        """To the last byte."""
+        with open(os.path.join(self.folder, 'filler'), 'ab', buffering=0) as f:
+            for size in (1 << 20, 1 << 12, 1):
+                try:
+                    while f.write(b'x' * size):
+                        pass
+                except OSError as e:
+                    self.assertEqual(e.errno, errno.ENOSPC)
+
+    def until_spent(self, evals):
+        watch = Watch(self.daemon)
+        watch.until(lambda: watch.sum('spent_evals') >= evals)
+        watch.close()
+
+    def check_at_rest(self, jobs):
+        for job in jobs.values():
+            found = self.daemon.wait(job, 'paused')
+            self.assertEqual(found['reason'], 'disk_full')
+        self.assertFalse(os.path.exists(os.path.join(self.daemon.data, 'ballast')), 'the ballast was not given up')
+        self.assertEqual(self.daemon.get('/healthz')['status'], 'ok')
+        self.assertEqual(len(self.daemon.get('/v1/fine_tuning/jobs')['data']), 2)
+        for job in jobs.values():
+            self.assertGreater(len(self.daemon.events(job)), 3)
+            self.assertGreater(len(self.daemon.content(job, 'json')['rows']), 0)
+
+    def check_refusals(self, jobs):
+        """What would write is refused, and says so in one line."""
+        put = os.path.join(self.folder, 'filler')           # its size does not matter: it is refused unread
+        with open(put, 'rb') as f:
+            head = f.read(100)
+        small = tempfile.NamedTemporaryFile(suffix='.jsonl')
+        small.write(head)
+        small.flush()
+        done = subprocess.run([GDFO, 'file', 'put', small.name], capture_output=True, text=True,
+                              env=dict(os.environ, GDFO_URL=self.daemon.url))
+        small.close()
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn('disk is full', done.stderr.splitlines()[0])
+        self.assertIn('free space', done.stderr)
+        for path, body in (('/v1/fine_tuning/jobs', {'model': 'local', 'training_file': 'file-x'}),
+                           ('/v1/predict', {'model': jobs['bbt'], 'inputs': [{'text': 'a'}]})):
+            status, answer = self.daemon.ask('POST', path, body)
+            self.assertEqual((status, answer['error']['code']), (503, 'storage_full'), answer)
+
+    def test_jobs_stop_and_go_on_by_themselves(self):
+        jobs = submit(self.daemon)
+        self.until_spent(30)
+        self.fill()
+        self.check_at_rest(jobs)
+        self.check_refusals(jobs)
+        os.unlink(os.path.join(self.folder, 'filler'))
+        left = finish(self.daemon, jobs)
+        self.assertTrue(os.path.exists(os.path.join(self.daemon.data, 'ballast')), 'the ballast did not come back')
+        self.assert_same(left)
+
+    def test_a_stop_in_between_loses_nothing(self):
+        jobs = submit(self.daemon)
+        self.until_spent(30)
+        self.fill()
+        self.check_at_rest(jobs)
+        self.assertEqual(self.daemon.stop(), 0, self.daemon.words())
+        os.unlink(os.path.join(self.folder, 'filler'))
+        self.daemon.start()
+        self.assert_same(finish(self.daemon, jobs))
+        record = Record(self.daemon.data)
+        self.assertEqual(record.rows('PRAGMA integrity_check')[0]['integrity_check'], 'ok')
+        record.close()
+
+
+def mount_works():
+    folder = tempfile.mkdtemp(prefix='gdfo-full-')
+    try:
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], capture_output=True).returncode != 0:
+            return False
+        return subprocess.run(['umount', folder]).returncode == 0
+    finally:
+        os.rmdir(folder)
+
+
+if __name__ == '__main__':
+    if not mount_works():
+        if os.environ.get('GDFO_TEST_IN_NAMESPACE'):
+            print('this machine lets nobody mount a tmpfs: run as root, or allow user namespaces')
+            sys.exit(77)                                    # not run, says ctest
+        os.environ['GDFO_TEST_IN_NAMESPACE'] = '1'
+        os.execvp('unshare', ['unshare', '-U', '-r', '-m', sys.executable] + sys.argv)
+    main()
