@@ -1,6 +1,7 @@
 #include "server/teacher/stack.h"
 #include "tests/unit/teacher/tiny.h"
 
+#include <math.h>
 #include <string.h>
 
 #define D        64
@@ -187,7 +188,7 @@ static void a_failed_call_is_rejected_in_the_ledger(void **state)
     float lp[4];
     struct gdfo_score_req req = request(rows, 1);
     struct gdfo_score_res res = {.lp = lp};
-    rows[3] = 1.0F / 0.0F;
+    rows[3] = (float)INFINITY;
     gdfo_test_ok(gdfo_stack_create(&s, t->teacher, &b->ledger, &err), &err);
     assert_int_equal(gdfo_stack_score(s, &req, GDFO_PURPOSE_TRAIN, &res, &err),
                      GDFO_STATUS_INVALID);
