@@ -299,15 +299,18 @@ static enum gdfo_status succeed(struct run *r, const struct gdfo_report *report)
 }
 
 /* The row was written before the flag was set. */
-struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status)
+struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status, int is_disk_full)
 {
-    struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED, .reason = "draining"};
     if (status == GDFO_JOB_PAUSING) {
-        m = (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "user"};
-    } else if (status == GDFO_JOB_CANCELLING) {
-        m = (struct gdfo_store_move){.to = GDFO_JOB_CANCELLED, .reason = "user"};
+        return (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "user"};
     }
-    return m;
+    if (status == GDFO_JOB_CANCELLING) {
+        return (struct gdfo_store_move){.to = GDFO_JOB_CANCELLED, .reason = "user"};
+    }
+    if (is_disk_full) {
+        return (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "disk_full"};
+    }
+    return (struct gdfo_store_move){.to = GDFO_JOB_QUEUED, .reason = "draining"};
 }
 
 /* Looks again when the row moved between look and move: a pause that became a cancel. */
@@ -320,10 +323,7 @@ static void end_stopped(struct run *r, int is_disk_full)
     for (int i = 0; status == GDFO_STATUS_CONFLICT && i < 3; i++) {
         status = gdfo_store_job_of_jid(r->deps->store, r->job->jid, &row, &err);
         if (status == GDFO_STATUS_OK) {
-            m = gdfo_job_stopped_move(row.status);
-            if (is_disk_full && m.to == GDFO_JOB_QUEUED) {
-                m = (struct gdfo_store_move){.to = GDFO_JOB_PAUSED, .reason = "disk_full"};
-            }
+            m = gdfo_job_stopped_move(row.status, is_disk_full);
             gdfo_store_job_deinit(&row);
             status = move(r->deps->store, r->job->jid, &m);
         }

@@ -26,8 +26,8 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
                   const atomic_int *stop);
 
 /* Where a job that stops goes: its row says what was asked. pausing -> paused, cancelling ->
- * cancelled, else back to the queue (draining). */
-struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status);
+ * cancelled; else paused by a full disk, or back to the queue (draining). */
+struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status, int is_disk_full);
 
 /* Every model with a tokenizer becomes a teacher of adapter embedded under its name. Once, at
  * start. */

@@ -210,8 +210,9 @@ static struct seat *seat_of(struct gdfo_sched *s, int64_t jid)
 static enum gdfo_status go_on(struct gdfo_sched *s, const struct gdfo_store_job *job,
                               struct gdfo_error *err)
 {
-    struct gdfo_store_move m = gdfo_job_stopped_move(job->status);
-    if (job->status == GDFO_JOB_PAUSED ? strcmp(job->reason, "disk_full") != 0
+    int is_short = gdfo_store_is_short(s->deps.store);
+    struct gdfo_store_move m = gdfo_job_stopped_move(job->status, is_short);
+    if (job->status == GDFO_JOB_PAUSED ? is_short || strcmp(job->reason, "disk_full") != 0
                                        : seat_of(s, job->jid) != NULL) {
         return GDFO_STATUS_OK;
     }
@@ -221,7 +222,7 @@ static enum gdfo_status go_on(struct gdfo_sched *s, const struct gdfo_store_job 
     return gdfo_store_job_set_state(s->deps.store, job->jid, &m, NULL, NULL, err);
 }
 
-/* Once there is room: what a full disk stopped goes on by itself. */
+/* What a full disk stopped goes on by itself once there is room. */
 static void go_on_all(struct gdfo_sched *s, enum gdfo_job_status state)
 {
     struct gdfo_error err = {0};
@@ -238,7 +239,8 @@ static void go_on_all(struct gdfo_sched *s, enum gdfo_job_status state)
             gdfo_store_job_deinit(&job);
         }
     } while (status == GDFO_STATUS_OK && found);
-    if (status != GDFO_STATUS_OK && status != GDFO_STATUS_CONFLICT) { /* else its worker moved it */
+    /* In conflict: its worker moved it. Full: next time. */
+    if (status != GDFO_STATUS_OK && status != GDFO_STATUS_CONFLICT && status != GDFO_STATUS_FULL) {
         log_failure("not_gone_on", &err);
     }
 }
@@ -247,9 +249,6 @@ static void look_after_jobs(struct gdfo_sched *s)
 {
     static const enum gdfo_job_status states[] = {GDFO_JOB_PAUSED, GDFO_JOB_RUNNING,
                                                   GDFO_JOB_PAUSING, GDFO_JOB_CANCELLING};
-    if (gdfo_store_is_short(s->deps.store)) {
-        return;
-    }
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
         go_on_all(s, states[i]);
     }

@@ -28,16 +28,19 @@ class DiskFull(Survival):
         subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=' + DISK, 'tmpfs', self.folder], check=True)
         self.addCleanup(subprocess.run, ['umount', '-l', self.folder], check=True)
         self.daemon = Daemon('--db.ballast_mib=%d' % BALLAST_MIB, folder=self.folder)
+        self.addCleanup(self.daemon.close)              # before the disk goes
 
     def fill(self):
-        """To the last byte."""
-        with open(os.path.join(self.folder, 'filler'), 'ab', buffering=0) as f:
-            for size in (1 << 20, 1 << 12, 1):
+        """All but a few pages, at one blow: what is freed by giving up the ballast is not for us."""
+        left = 128 << 10
+        with open(os.path.join(self.folder, 'filler'), 'wb') as f:
+            while not os.fstat(f.fileno()).st_size:
+                free = os.statvfs(self.folder)
                 try:
-                    while f.write(b'x' * size):
-                        pass
-                except OSError as e:
+                    os.posix_fallocate(f.fileno(), 0, free.f_bavail * free.f_frsize - left)
+                except OSError as e:                        # the jobs took some meanwhile
                     self.assertEqual(e.errno, errno.ENOSPC)
+                    left *= 2
 
     def until_spent(self, evals):
         watch = Watch(self.daemon)
@@ -84,6 +87,24 @@ class DiskFull(Survival):
         left = finish(self.daemon, jobs)
         self.assertTrue(os.path.exists(os.path.join(self.daemon.data, 'ballast')), 'the ballast did not come back')
         self.assert_same(left)
+
+    def test_a_disk_without_room_for_last_words(self):
+        jobs = submit(self.daemon)
+        self.until_spent(30)
+        self.fill()
+        self.daemon.until('the ballast to be given up', lambda: not os.path.exists(os.path.join(self.daemon.data, 'ballast')))
+        # Somebody else takes what that made free.
+        with open(os.path.join(self.folder, 'more'), 'wb', buffering=0) as f:
+            try:
+                while f.write(b'x' * 4096):
+                    pass
+            except OSError:
+                pass
+            self.assertEqual(self.daemon.get('/healthz')['status'], 'ok')
+            os.unlink(f.name)
+        self.check_at_rest(jobs)
+        os.unlink(os.path.join(self.folder, 'filler'))
+        self.assert_same(finish(self.daemon, jobs))
 
     def test_a_stop_in_between_loses_nothing(self):
         jobs = submit(self.daemon)
