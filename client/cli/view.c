@@ -8,6 +8,7 @@
 #define BAR_MIN   10
 #define BAR_MAX   40
 #define SPARK_MAX 72
+#define WIDEN_MAX 6
 #define LEVELS    16 /* two rows of eight eighths */
 
 /* ---- pieces ---- */
@@ -312,9 +313,23 @@ static void line_loss(const struct gdfo_view *v, struct gdfo_buf *out)
     add_number(out, "now", v->accuracy_last);
 }
 
+/* A short curve drawn wider: every point several times. Returns how many there are then. */
+static size_t widen(const double *y, size_t n, int columns, double out[SPARK_MAX])
+{
+    size_t times = (size_t)columns / n;
+    times = times > WIDEN_MAX ? WIDEN_MAX : times;
+    for (size_t i = 0; i < n * times; i++) {
+        out[i] = y[i / times];
+    }
+    return n * times;
+}
+
 /* The two rows of the curve, with the range at their ends. */
 static int put_curve(const struct gdfo_view *v, struct gdfo_buf *out)
 {
+    double wide[SPARK_MAX];
+    const double *y = v->curve;
+    size_t n = v->n_curve;
     struct gdfo_buf rows[2];
     double low, high;
     int columns = v->width - 24;
@@ -326,7 +341,11 @@ static int put_curve(const struct gdfo_view *v, struct gdfo_buf *out)
     }
     gdfo_buf_init(&rows[0], 1024);
     gdfo_buf_init(&rows[1], 1024);
-    gdfo_view_spark(v->curve, v->n_curve, columns, v->is_ascii, rows);
+    if (n <= (size_t)columns) {
+        n = widen(y, n, columns, wide);
+        y = wide;
+    }
+    gdfo_view_spark(y, n, columns, v->is_ascii, rows);
     for (int i = 0; i < 2; i++) {
         start = out->len;
         gdfo_buf_addf(out, "%-11s%s  %.4g", i ? "" : v->loss_name,

@@ -134,8 +134,8 @@ static void the_view_says_what_job_and_metrics_say(void **state)
                         "1m15s\n"
                         "spent   queries 960  dev queries 32  tokens 1005\n"
                         "result  best loss_dev 0.4  now 0.5  dev accuracy 0.875  now 0.75\n"
-                        "loss_dev   #    0.9\n"
-                        "           #.-  0.4\n"
+                        "loss_dev   ######              0.9\n"
+                        "           ######......------  0.4\n"
                         "step 3\n"
                         "a note\n");
     gdfo_buf_deinit(&b);
