@@ -164,11 +164,13 @@ class Daemon:
             time.sleep(0.01)
 
     def is_alive(self, what):
+        process = self.process
         try:
-            self.process.wait(0.2 if self.process.poll() is None else 0)
+            if process is None or process.wait(0.2) is None:
+                return                                  # stopped by the test itself
         except subprocess.TimeoutExpired:
             return
-        raise AssertionError('gdfod ended by itself with %d while: %s\n%s' % (self.process.returncode, what, self.words()))
+        raise AssertionError('gdfod ended by itself with %d while: %s\n%s' % (process.returncode, what, self.words()))
 
     def wait(self, job, *statuses):
         """Until the job stands in one of these, or has ended in another."""
