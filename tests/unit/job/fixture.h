@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "server/job/job_run.h"
 #include "server/job/job_spec.h"
+#include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/store/store_file.h"
 #include "server/store/store_sched.h"
@@ -77,6 +78,7 @@ static inline struct jobs *jobs_make_folder(void)
     (void)snprintf(j->folder, sizeof j->folder, "%s/models", j->dir);
     assert_int_equal(mkdir(j->folder, 0700), 0);
     gdfo_log_set_level(GDFO_LOG_OFF);
+    gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return j;
 }
 
