@@ -14,7 +14,7 @@
  * the anchor tokens where there are any, into class log-probabilities. Kinds:
  *
  *   none     the label log-probabilities renormalised over the labels
- *   bias     the same plus one number per class
+ *   bias     the same plus one number per class, and nothing else: their weight stays 1
  *   anchors  a multinomial logistic regression on the log-probabilities of A anchor tokens, on top
  *            of the label log-probabilities as an offset with a weight of its own, and a bias
  *

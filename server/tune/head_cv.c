@@ -17,12 +17,6 @@
 static const double strengths_bias[] = {30, 10, 3, 1, 0.3, 0.1, 0.03};
 static const double strengths_anchors[] = {3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001};
 
-/*
- * A bias alone cannot make over-confident answers honest, so flatter ones are tried at the strength
- * found; sharper ones never, for a held-out loss of few rows would pay for luck with confidence.
- */
-static const double flatter[] = {0.7, 0.5, 0.35};
-
 /* ---- folds ---- */
 
 static uint32_t smallest_class(const struct gdfo_head_data *d, uint32_t *counts)
@@ -139,7 +133,7 @@ static void solve_part(struct gdfo_head_cv *cv, struct gdfo_head_part *part,
     p->is_scale_free = cv->kind == GDFO_HEAD_ANCHORS;
     p->tolerance = tolerance * sqrt((double)p->n);
     if (!p->is_scale_free) {
-        part->theta[gdfo_head_n_parameters(p->n_labels, p->n_columns) - 1] = s->scale;
+        part->theta[gdfo_head_n_parameters(p->n_labels, p->n_columns) - 1] = 1;
     }
     gdfo_head_solve(p, part->theta, cv->scratch);
 }
@@ -204,7 +198,7 @@ static void try_setting(struct gdfo_head_cv *cv, const struct gdfo_head_setting 
 static void run_none(struct gdfo_head_cv *cv)
 {
     unsigned n_worse = 0;
-    struct gdfo_head_setting plain = {0, 0, 1};
+    struct gdfo_head_setting plain = {0, 0};
     cv->n_right = 0;
     cv->numbers.n_labels = cv->d->n_labels;
     cv->numbers.scale = 1; /* and no bias: the memory was zeroed */
@@ -218,17 +212,11 @@ static void run_bias(struct gdfo_head_cv *cv)
 {
     unsigned n_worse = 0;
     for (size_t k = 0; k < sizeof strengths_bias / sizeof strengths_bias[0]; k++) {
-        struct gdfo_head_setting s = {1, strengths_bias[k], 1};
+        struct gdfo_head_setting s = {1, strengths_bias[k]};
         try_setting(cv, &s, &n_worse);
         if (n_worse >= PATIENCE) {
             break;
         }
-    }
-    n_worse = 0;
-    for (size_t k = 0; k < sizeof flatter / sizeof flatter[0] && n_worse == 0; k++) {
-        struct gdfo_head_setting s = cv->best;
-        s.scale = flatter[k];
-        try_setting(cv, &s, &n_worse);
     }
 }
 
@@ -236,7 +224,7 @@ static void run_anchors(struct gdfo_head_cv *cv)
 {
     unsigned n_worse = 0;
     for (size_t k = 0; k < sizeof strengths_anchors / sizeof strengths_anchors[0]; k++) {
-        struct gdfo_head_setting s = {strengths_anchors[k], PENALTY_ANCHORS_BIAS, 1};
+        struct gdfo_head_setting s = {strengths_anchors[k], PENALTY_ANCHORS_BIAS};
         try_setting(cv, &s, &n_worse);
         if (n_worse >= PATIENCE) {
             break;

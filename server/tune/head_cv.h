@@ -8,7 +8,7 @@
  * after the other from strong to weak, each started from the last one's solution.
  */
 struct gdfo_head_setting { /* one point of a grid */
-    double penalty, penalty_bias, scale;
+    double penalty, penalty_bias;
 };
 
 struct gdfo_head_cv {
