@@ -53,20 +53,21 @@ static uint32_t kept(size_t n)
 /* ---- set-up ------------------------------------------------------------------------------------
  */
 
-static enum gdfo_status encode(const struct gdfo_tune_env *env, struct gdfo_text text, int with_bos,
+static enum gdfo_status encode(const struct gdfo_tune_env *env, struct gdfo_text text, int is_first,
                                struct gdfo_ids *out, struct gdfo_error *err)
 {
     const struct gdfo_tokenizer *t = gdfo_pupil_tokenizer(env->teacher_model, env->student_model);
     int32_t bos = gdfo_tokenizer_bos(t);
     void *data = out->data;
-    if (with_bos && bos >= 0) {
+    if (is_first && bos >= 0) {
         if (!gdfo_mem_grow(&data, &out->cap, 1, sizeof *out->data)) {
             return gdfo_error_no_memory(err, "token ids");
         }
         out->data = data;
         out->data[out->n++] = bos;
     }
-    return gdfo_tokenizer_encode(t, text.s, text.n, out, err);
+    return is_first ? gdfo_tokenizer_encode(t, text.s, text.n, out, err)
+                    : gdfo_tokenizer_encode_after(t, text.s, text.n, out, err);
 }
 
 static enum gdfo_status encode_texts(struct gdfo_pupil *p, struct gdfo_error *err)

@@ -48,8 +48,7 @@ static int set_up(void **state)
 {
     static struct world w;
     static const char text[] =
-        "{\"cue\":\"He was\",\"verbalizer\":{\"good\":[\"happy\"],\"poor\":[\"sad\"]},"
-        "\"label_space\":\"none\"}";
+        "{\"cue\":\" He was\",\"verbalizer\":{\"good\":[\"happy\"],\"poor\":[\"sad\"]}}";
     static const char *const labels[2] = {"good", "poor"};
     struct gdfo_json *json = NULL;
     struct gdfo_task_spec spec;

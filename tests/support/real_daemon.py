@@ -192,7 +192,7 @@ WORDS = {'happy': ('The sun was warm and the girl was glad', 'They played and la
                  'His friend went away', 'The old tree broke', 'Nobody wanted to play', 'The bird could not fly')}
 
 
-# Each word one token of the tiny model, as a student needs; its tokenizer puts the blank in front by itself.
+# Each word one token of the tiny model, as a student needs.
 VERBALIZER = {'happy': ['happy'], 'sad': ['saw']}
 
 
@@ -209,8 +209,7 @@ def spec(method, evals, seed, n_train=8, n_dev=4, position='auto', **hyperparame
     return {'model': 'local', 'seed': seed,
             'method': {'type': method,
                        method: {'task': {'examples': examples(0, n_train), 'validation_examples': examples(100, n_dev),
-                                         'position': position, 'verbalizer': VERBALIZER,
-                                         'label_space': 'none'},
+                                         'position': position, 'verbalizer': VERBALIZER},
                                 'evaluation': {'every_queries': 24 * n_train}, 'budget': {'evals': evals},
                                 'hyperparameters': options}}}
 

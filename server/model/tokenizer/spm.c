@@ -70,17 +70,16 @@ static int find_joined(const void *ctx, const struct gdfo_merge_symbol *left,
     return 1;
 }
 
-static void normalise(const struct gdfo_tokenizer *t, const char *text, size_t n,
-                      struct gdfo_buf *out)
+static void normalise(const struct gdfo_spm_text *text, struct gdfo_buf *out)
 {
-    if (t->spec.add_space_prefix) {
+    if (text->has_prefix) {
         gdfo_buf_addn(out, blank_text, BLANK_BYTES);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] == ' ') {
+    for (size_t i = 0; i < text->n; i++) {
+        if (text->s[i] == ' ') {
             gdfo_buf_addn(out, blank_text, BLANK_BYTES);
         } else {
-            gdfo_buf_addc(out, text[i]);
+            gdfo_buf_addc(out, text->s[i]);
         }
     }
 }
@@ -119,15 +118,15 @@ static enum gdfo_status emit(const struct spm_text *s, const struct gdfo_merge_s
     return status;
 }
 
-enum gdfo_status gdfo_spm_encode(const struct gdfo_tokenizer *t, const char *text, size_t n,
+enum gdfo_status gdfo_spm_encode(const struct gdfo_tokenizer *t, const struct gdfo_spm_text *text,
                                  struct gdfo_ids *out, struct gdfo_error *err)
 {
     struct gdfo_merge m = {0};
     struct gdfo_buf normal;
     struct spm_text s = {.t = t};
     enum gdfo_status status;
-    gdfo_buf_init(&normal, BLANK_BYTES * (n + 1));
-    normalise(t, text, n, &normal);
+    gdfo_buf_init(&normal, BLANK_BYTES * (text->n + 1));
+    normalise(text, &normal);
     s.bytes = normal.data;
     status = gdfo_buf_ok(&normal) ? add_characters(&m, &s, normal.len, err)
                                   : gdfo_error_no_memory(err, "tokenising");

@@ -174,8 +174,8 @@ void gdfo_tokenizer_destroy(struct gdfo_tokenizer *t)
 /* ---- use --------------------------------------------------------------------------------------
  */
 
-enum gdfo_status gdfo_tokenizer_encode(const struct gdfo_tokenizer *t, const char *text,
-                                       size_t n_bytes, struct gdfo_ids *out, struct gdfo_error *err)
+static enum gdfo_status encode(const struct gdfo_tokenizer *t, const char *text, size_t n_bytes,
+                               int is_first, struct gdfo_ids *out, struct gdfo_error *err)
 {
     size_t valid;
     if (n_bytes > GDFO_TOKENIZER_TEXT_MAX_BYTES) {
@@ -190,8 +190,24 @@ enum gdfo_status gdfo_tokenizer_encode(const struct gdfo_tokenizer *t, const cha
     if (n_bytes == 0) {
         return GDFO_STATUS_OK;
     }
-    return t->spec.kind == GDFO_TOKENIZER_SPM ? gdfo_spm_encode(t, text, n_bytes, out, err)
-                                              : gdfo_bpe_encode(t, text, n_bytes, out, err);
+    if (t->spec.kind == GDFO_TOKENIZER_SPM) {
+        struct gdfo_spm_text spm = {text, n_bytes, is_first && t->spec.add_space_prefix};
+        return gdfo_spm_encode(t, &spm, out, err);
+    }
+    return gdfo_bpe_encode(t, text, n_bytes, out, err);
+}
+
+enum gdfo_status gdfo_tokenizer_encode(const struct gdfo_tokenizer *t, const char *text,
+                                       size_t n_bytes, struct gdfo_ids *out, struct gdfo_error *err)
+{
+    return encode(t, text, n_bytes, 1, out, err);
+}
+
+enum gdfo_status gdfo_tokenizer_encode_after(const struct gdfo_tokenizer *t, const char *text,
+                                             size_t n_bytes, struct gdfo_ids *out,
+                                             struct gdfo_error *err)
+{
+    return encode(t, text, n_bytes, 0, out, err);
 }
 
 enum gdfo_status gdfo_tokenizer_decode(const struct gdfo_tokenizer *t, const int32_t *ids, size_t n,

@@ -64,6 +64,12 @@ void gdfo_tokenizer_destroy(struct gdfo_tokenizer *t);
 GDFO_MUST_USE enum gdfo_status gdfo_tokenizer_encode(const struct gdfo_tokenizer *t,
                                                      const char *text, size_t n_bytes,
                                                      struct gdfo_ids *out, struct gdfo_error *err);
+/* The same for a text that follows other text (a cue, a label's word): SPM puts no blank of its own
+ * in front, so " great" is one blank and "great" is none. */
+GDFO_MUST_USE enum gdfo_status gdfo_tokenizer_encode_after(const struct gdfo_tokenizer *t,
+                                                           const char *text, size_t n_bytes,
+                                                           struct gdfo_ids *out,
+                                                           struct gdfo_error *err);
 /* Appends the bytes of the ids to out (of a control token: its name). INVALID for an id outside
  * the vocabulary. */
 GDFO_MUST_USE enum gdfo_status gdfo_tokenizer_decode(const struct gdfo_tokenizer *t,

@@ -35,9 +35,14 @@ GDFO_MUST_USE enum gdfo_status gdfo_bpe_encode(const struct gdfo_tokenizer *t, c
 void gdfo_bpe_decode(const char *token, size_t n, struct gdfo_buf *out);
 
 GDFO_MUST_USE enum gdfo_status gdfo_spm_prepare(struct gdfo_tokenizer *t, struct gdfo_error *err);
-GDFO_MUST_USE enum gdfo_status gdfo_spm_encode(const struct gdfo_tokenizer *t, const char *text,
-                                               size_t n, struct gdfo_ids *out,
-                                               struct gdfo_error *err);
+struct gdfo_spm_text {
+    const char *s;
+    size_t n;
+    int has_prefix; /* a blank is put in front */
+};
+GDFO_MUST_USE enum gdfo_status gdfo_spm_encode(const struct gdfo_tokenizer *t,
+                                               const struct gdfo_spm_text *text,
+                                               struct gdfo_ids *out, struct gdfo_error *err);
 void gdfo_spm_decode(const struct gdfo_tokenizer *t, int32_t id, struct gdfo_buf *out);
 
 #endif

@@ -172,7 +172,7 @@ class Case(unittest.TestCase):
         self.write(dev, rows_of(n, 100))
 
     def spec(self, method='gdfo', name='spec.json', **more):
-        body = {'task': {'template': '{text}', 'cue': ' It was', 'position': 'suffix', 'label_space': 'none',
+        body = {'task': {'template': '{text}', 'cue': ' It was', 'position': 'suffix',
                          'verbalizer': {'good': 'big', 'bad': 'little'}},
                 'budget': {'evals': 40}, 'hyperparameters': {'n_prompt_tokens': 4, 'intrinsic_dim': 16, 'popsize': 8},
                 'evaluation': {'every_queries': 320}}

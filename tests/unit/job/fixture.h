@@ -42,8 +42,8 @@ struct jobs_order {
     const char *rules;   /* further members of the method, the same way */
 };
 
-/* Each word one token of the tiny model, whose tokenizer puts the blank in front by itself. */
-#define JOBS_WORDS "\"label_space\":\"none\",\"verbalizer\":{\"happy\":\"happy\",\"sad\":\"saw\"}"
+/* Each word one token of the tiny model. */
+#define JOBS_WORDS "\"verbalizer\":{\"happy\":\"happy\",\"sad\":\"saw\"}"
 
 static const char jobs_train[] = "{\"text\":\"The sun was warm\",\"label\":\"happy\"}\n"
                                  "{\"text\":\"He lost his toy\",\"label\":\"sad\"}\n"

@@ -373,6 +373,45 @@ static void spm_text_that_spells_a_byte_token_stays_text(void **state)
     gdfo_buf_deinit(&got);
 }
 
+/* Cut before any of its blanks, the text has the ids it has whole: the later part brings its own
+ * blank and gets no second one. */
+static void a_text_that_follows_has_only_its_own_blank(void **state)
+{
+    static const char text[] = "Once upon a time the sun was happy";
+    struct gdfo_ids whole = {0};
+    struct gdfo_error err = {0};
+    gdfo_test_ok(gdfo_tokenizer_encode(*state, text, strlen(text), &whole, &err), &err);
+    for (size_t cut = 1; cut < strlen(text); cut++) {
+        struct gdfo_ids parts = {0};
+        if (text[cut] != ' ') {
+            continue;
+        }
+        gdfo_test_ok(gdfo_tokenizer_encode(*state, text, cut, &parts, &err), &err);
+        gdfo_test_ok(
+            gdfo_tokenizer_encode_after(*state, text + cut, strlen(text) - cut, &parts, &err),
+            &err);
+        assert_int_equal(parts.n, whole.n);
+        assert_memory_equal(parts.data, whole.data, whole.n * sizeof *whole.data);
+        gdfo_ids_deinit(&parts);
+    }
+    gdfo_ids_deinit(&whole);
+}
+
+/* "great" and " great" are two different words after "It was" and after "Label:". */
+static void a_word_without_a_blank_stays_without(void **state)
+{
+    struct gdfo_ids bare = {0};
+    struct gdfo_error err = {0};
+    struct gdfo_buf text;
+    gdfo_buf_init(&text, 100);
+    gdfo_test_ok(gdfo_tokenizer_encode_after(*state, "happy", 5, &bare, &err), &err);
+    gdfo_test_ok(gdfo_tokenizer_decode(*state, bare.data, bare.n, &text, &err), &err);
+    gdfo_buf_addc(&text, '\0');
+    assert_string_equal(text.data, "happy");
+    gdfo_buf_deinit(&text);
+    gdfo_ids_deinit(&bare);
+}
+
 int main(void)
 {
     const struct CMUnitTest smollm[] = {
@@ -396,6 +435,8 @@ int main(void)
         cmocka_unit_test(stories_decodes_with_one_blank_in_front),
         cmocka_unit_test(characters_outside_the_vocabulary_become_bytes),
         cmocka_unit_test(spm_text_that_spells_a_byte_token_stays_text),
+        cmocka_unit_test(a_text_that_follows_has_only_its_own_blank),
+        cmocka_unit_test(a_word_without_a_blank_stays_without),
     };
     return cmocka_run_group_tests(smollm, setup_smollm, teardown) +
            cmocka_run_group_tests(gpt2, setup_gpt2, teardown) +

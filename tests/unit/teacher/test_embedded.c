@@ -12,7 +12,7 @@ static const struct gdfo_text bodies[4] = {{"Once upon a time", 16},
                                            {"The cat sat on the mat and looked at the dog", 44},
                                            {"Tom", 3},
                                            {"She was happy because the sun was warm", 38}};
-static const struct gdfo_text cue = {"so they", 7}; /* this tokenizer puts the blank itself */
+static const struct gdfo_text cue = {" so they", 8};
 static const struct gdfo_label_ids forms[3] = {{{300}, 1}, {{301}, 1}, {{300, 302, 310}, 3}};
 static const int32_t anchors[5] = {270, 280, 290, 300, 310};
 
@@ -102,7 +102,7 @@ static void rows_of_words_are_those_words(void **state)
     struct gdfo_label_ids said = {{0}, 0};
     struct gdfo_score_req req = request(rows, 1, 2, GDFO_POSITION_SUFFIX);
     struct gdfo_score_res res = {.lp = soft};
-    struct gdfo_text words = {"was very", 8};
+    struct gdfo_text words = {" was very", 9};
     char joined[64];
     gdfo_test_ok(gdfo_teacher_tokenize(t->teacher, words, &said, &err), &err);
     assert_in_range(said.n_ids, 1, 8);
@@ -114,7 +114,7 @@ static void rows_of_words_are_those_words(void **state)
     req.n_examples = 1;
     req.n_anchors = 0;
     gdfo_test_ok(gdfo_teacher_run(t->teacher, &req, &res, &err), &err);
-    (void)snprintf(joined, sizeof joined, "%.*s %.*s", (int)words.n, words.s, (int)cue.n, cue.s);
+    (void)snprintf(joined, sizeof joined, "%.*s%.*s", (int)words.n, words.s, (int)cue.n, cue.s);
     req.n_prompt_tokens = 0;
     req.cue = (struct gdfo_text){joined, strlen(joined)};
     res.lp = hard;
@@ -148,8 +148,8 @@ static void a_label_of_several_tokens_is_the_chain_rule(void **state)
     float whole[1];
     struct gdfo_label_ids chain = {{0}, 0};
     struct gdfo_label_ids joined = {{0}, 0};
-    struct gdfo_text label = {"was happy", 9};
-    struct gdfo_text longer = {"so they was", 11};
+    struct gdfo_text label = {" was happy", 10};
+    struct gdfo_text longer = {" so they was", 12};
     struct gdfo_score_req req = request(NULL, 1, 0, GDFO_POSITION_SUFFIX);
     struct gdfo_score_res res = {.lp = whole};
     gdfo_test_ok(gdfo_teacher_tokenize(t->teacher, label, &chain, &err), &err);
@@ -162,9 +162,9 @@ static void a_label_of_several_tokens_is_the_chain_rule(void **state)
     req.forms = &chain;
     req.n_forms = 1;
     gdfo_test_ok(gdfo_teacher_run(t->teacher, &req, &res, &err), &err);
-    gdfo_test_near((double)whole[0],
-                   lp_after(t, "so they", chain.ids[0]) + lp_after(t, "so they was", chain.ids[1]),
-                   1e-5);
+    gdfo_test_near(
+        (double)whole[0],
+        lp_after(t, " so they", chain.ids[0]) + lp_after(t, " so they was", chain.ids[1]), 1e-5);
 }
 
 static void probabilities_of_the_whole_vocabulary_sum_to_one(void **state)

@@ -125,7 +125,7 @@ static enum gdfo_status embedded_tokenize(const void *self, struct gdfo_text tex
     const struct embedded *t = self;
     struct gdfo_ids ids = {0};
     enum gdfo_status status =
-        gdfo_tokenizer_encode(gdfo_model_tokenizer(t->model), text.s, text.n, &ids, err);
+        gdfo_tokenizer_encode_after(gdfo_model_tokenizer(t->model), text.s, text.n, &ids, err);
     if (status == GDFO_STATUS_OK && ids.n > GDFO_LABEL_IDS_MAX) {
         status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu tokens: at most %d", ids.n,
                                 GDFO_LABEL_IDS_MAX);
@@ -191,8 +191,8 @@ static enum gdfo_status call_init(struct call *c, struct embedded *t,
         return status;
     }
     t->cue.n = 0;
-    status =
-        gdfo_tokenizer_encode(gdfo_model_tokenizer(t->model), req->cue.s, req->cue.n, &t->cue, err);
+    status = gdfo_tokenizer_encode_after(gdfo_model_tokenizer(t->model), req->cue.s, req->cue.n,
+                                         &t->cue, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }
