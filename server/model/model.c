@@ -14,6 +14,7 @@ struct gdfo_model {
     void *weights;
     uint64_t bytes;
     double embed_std;
+    enum gdfo_precision precision;
 };
 
 /* Two passes, in double: the mean of an embedding is small against its spread, but need not be. */
@@ -76,7 +77,11 @@ enum gdfo_status gdfo_model_open(struct gdfo_model **out, const struct gdfo_mode
         return gdfo_error_no_memory(err, "model");
     }
     m->config = *gdfo_model_file_config(file);
-    st = plan(m, options, err);
+    m->precision = options ? options->precision : GDFO_PRECISION_F32;
+    st = gdfo_precision_check(m->precision, err);
+    if (st == GDFO_STATUS_OK) {
+        st = plan(m, options, err);
+    }
     if (st == GDFO_STATUS_OK) {
         st = load(m, file, err);
     }
@@ -122,6 +127,11 @@ double gdfo_model_embed_std(const struct gdfo_model *m)
 uint64_t gdfo_model_bytes(const struct gdfo_model *m)
 {
     return m->bytes;
+}
+
+enum gdfo_precision gdfo_model_precision(const struct gdfo_model *m)
+{
+    return m->precision;
 }
 
 const struct gdfo_family_ops *gdfo_family_of(const struct gdfo_model *m)

@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "server/model/format/format.h"
+#include "server/num/precision.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,13 +23,15 @@ struct gdfo_model;
 struct gdfo_tokenizer;
 
 struct gdfo_model_options {
-    uint64_t memory_max_bytes; /* ceiling for the weights in memory; 0 = none */
+    uint64_t memory_max_bytes;     /* ceiling for the weights in memory; 0 = none */
+    enum gdfo_precision precision; /* of the forward pass; 0 is F32 */
 };
 
 /*
  * Reads every weight of the file. *out: owned by caller, ended by gdfo_model_destroy().
  *
- *   errors      UNSUPPORTED architecture without a family here; LIMIT more memory than the ceiling
+ *   errors      UNSUPPORTED architecture without a family here, or a precision this processor
+ *               cannot; LIMIT more memory than the ceiling
  *               (computed before the first tensor is read); NO_MEMORY; what the file reader says
  */
 GDFO_MUST_USE enum gdfo_status gdfo_model_open(struct gdfo_model **out,
@@ -45,5 +48,6 @@ const float *gdfo_model_embed(const struct gdfo_model *m); /* input embedding, [
 double gdfo_model_embed_std(
     const struct gdfo_model *m);                       /* of all elements of the embedding matrix */
 uint64_t gdfo_model_bytes(const struct gdfo_model *m); /* of the weights */
+enum gdfo_precision gdfo_model_precision(const struct gdfo_model *m);
 
 #endif

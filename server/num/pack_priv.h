@@ -1,0 +1,33 @@
+#ifndef GDFO_SERVER_NUM_PACK_PRIV_H
+#define GDFO_SERVER_NUM_PACK_PRIV_H
+
+#include "server/num/pack.h"
+
+/*
+ * What a reduced precision gives the seam. Weights are kept in panels of GDFO_PACK_COLUMNS columns,
+ * panel_bytes(k) each; rows of A in row_bytes(k) each. What k and n lack of whole blocks is zero in
+ * both.
+ */
+struct gdfo_panel_product {
+    const unsigned char *panels; /* of the first column wanted */
+    const unsigned char *rows;
+    size_t m, n, k;
+    float *c;
+    size_t ldc;
+    int is_added;
+};
+
+struct gdfo_pack_kernels {
+    const char *name; /* "int8/avx512" */
+    size_t (*panel_bytes)(size_t k);
+    size_t (*row_bytes)(size_t k);
+    /* One panel from columns first.. of the source. */
+    void (*fill)(unsigned char *panel, const struct gdfo_pack_source *s, size_t first);
+    void (*prepare)(unsigned char *row, const float *a, size_t k);
+    void (*product)(const struct gdfo_panel_product *x);
+};
+
+/* NULL: the precision needs none (F32), or the processor cannot. */
+const struct gdfo_pack_kernels *gdfo_pack_kernels(enum gdfo_precision p);
+
+#endif
