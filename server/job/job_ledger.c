@@ -55,8 +55,13 @@ static enum gdfo_status ledger_end(void *ctx, const struct gdfo_call *call,
                                    .used_out = used->tokens_out,
                                    .answer = answer->data,
                                    .n_answer = answer->len,
-                                   .verdict = "OK"};
-    return gdfo_store_call_done(l->store, &o, err);
+                                   .verdict = "OK",
+                                   .wall_ms = gdfo_job_wall_pending(l->wall)};
+    enum gdfo_status status = gdfo_store_call_done(l->store, &o, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_job_wall_booked(l->wall, o.wall_ms);
+    }
+    return status;
 }
 
 static void ledger_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why)
@@ -75,12 +80,13 @@ static void ledger_reject(void *ctx, const struct gdfo_call *call, const struct 
 }
 
 void gdfo_job_ledger_init(struct gdfo_job_ledger *l, struct gdfo_store *store, int64_t jid,
-                          int64_t epoch, int is_repeatable)
+                          int64_t epoch, int is_repeatable, struct gdfo_job_wall *wall)
 {
     memset(l, 0, sizeof *l);
     l->store = store;
     l->jid = jid;
     l->epoch = epoch;
     l->is_repeatable = is_repeatable;
+    l->wall = wall;
     l->ledger = (struct gdfo_ledger){l, ledger_begin, ledger_end, ledger_reject};
 }

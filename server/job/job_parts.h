@@ -20,6 +20,7 @@ struct gdfo_job_deps { /* borrowed */
     struct gdfo_store *store;
     struct gdfo_models *models;
     struct gdfo_pool *pool;
+    const struct gdfo_clk *clk; /* of budgets in time */
 };
 
 struct gdfo_job_texts { /* rendered examples; bodies point into bytes */

@@ -1,6 +1,5 @@
 #include "server/job/job_run.h"
 
-#include "common/clk.h"
 #include "common/log.h"
 #include "server/job/job_ledger.h"
 #include "server/job/job_step.h"
@@ -161,7 +160,7 @@ struct run {
     struct gdfo_tune_env env;
     void *method;
     struct gdfo_job_steps steps;
-    int64_t started_ms;
+    struct gdfo_job_wall wall;
 };
 
 static void fill_env(struct run *r)
@@ -208,7 +207,7 @@ static enum gdfo_status open_run(struct run *r, struct gdfo_error *err)
         return status;
     }
     gdfo_job_ledger_init(&r->ledger, r->deps->store, r->job->jid, teacher.epoch,
-                         gdfo_teacher_caps(r->parts.teacher)->is_in_process);
+                         gdfo_teacher_caps(r->parts.teacher)->is_in_process, &r->wall);
     gdfo_store_teacher_deinit(&teacher);
     status = gdfo_stack_create(&r->stack, r->parts.teacher, &r->ledger.ledger, err);
     if (status != GDFO_STATUS_OK) {
@@ -234,12 +233,6 @@ static void close_run(struct run *r)
     gdfo_job_parts_deinit(&r->parts);
 }
 
-static int is_out_of_time(const struct run *r)
-{
-    int64_t cap = r->parts.spec->head.budget_wall_seconds;
-    return cap > 0 && gdfo_clk_monotonic_ms(gdfo_clk_system()) - r->started_ms >= cap * 1000;
-}
-
 static enum gdfo_status run_steps(struct run *r, struct gdfo_report *report, struct gdfo_error *err)
 {
     const struct gdfo_method_ops *ops = r->parts.spec->ops;
@@ -252,7 +245,7 @@ static enum gdfo_status run_steps(struct run *r, struct gdfo_report *report, str
         }
         memset(report, 0, sizeof *report);
         status = ops->step(r->method, report, err);
-        if (status == GDFO_STATUS_OK && !report->is_done && is_out_of_time(r)) {
+        if (status == GDFO_STATUS_OK && !report->is_done && gdfo_job_wall_is_over(&r->wall)) {
             report->is_done = 1;
             (void)snprintf(report->reason, sizeof report->reason, "budget_exhausted");
         }
@@ -324,6 +317,7 @@ static void end_stopped(struct run *r, int is_disk_full)
         status = gdfo_store_job_of_jid(r->deps->store, r->job->jid, &row, &err);
         if (status == GDFO_STATUS_OK) {
             m = gdfo_job_stopped_move(row.status, is_disk_full);
+            m.wall_ms = gdfo_job_wall_pending(&r->wall);
             gdfo_store_job_deinit(&row);
             status = move(r->deps->store, r->job->jid, &m);
         }
@@ -341,9 +335,11 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
     memset(&report, 0, sizeof report);
     gdfo_log_context("job", job->id);
     gdfo_log(GDFO_LOG_INFO, "job", "ev=running generation=%lld", (long long)job->generation);
-    r.started_ms = gdfo_clk_monotonic_ms(gdfo_clk_system());
-    gdfo_job_steps_init(&r.steps, deps->store, job);
-    status = open_run(&r, &err);
+    gdfo_job_steps_init(&r.steps, deps->store, job, &r.wall);
+    status = gdfo_job_wall_init(&r.wall, deps->store, job->jid, deps->clk, &err);
+    if (status == GDFO_STATUS_OK) {
+        status = open_run(&r, &err);
+    }
     if (status == GDFO_STATUS_OK) {
         status = run_steps(&r, &report, &err);
     }

@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "common/json_write.h"
+#include "server/store/store_job.h"
 
 #include <stdint.h>
 
@@ -56,6 +57,10 @@ struct gdfo_job_spec_head {
     const struct gdfo_json *validation_examples; /* the same */
 };
 const struct gdfo_job_spec_head *gdfo_job_spec_head(const struct gdfo_job_spec *spec);
+
+/* The caps of the job's own budget; how many. */
+size_t gdfo_job_spec_caps(const struct gdfo_job_spec_head *head,
+                          struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX]);
 
 /* Fills in what the daemon decides: the drawn seed and, for inline examples, the files they became.
  */

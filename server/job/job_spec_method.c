@@ -326,3 +326,21 @@ void gdfo_job_spec_write_method(const struct gdfo_job_spec *s, struct gdfo_json_
     gdfo_json_close(w, '}');
     gdfo_json_close(w, '}');
 }
+
+size_t gdfo_job_spec_caps(const struct gdfo_job_spec_head *head,
+                          struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX])
+{
+    const struct gdfo_store_cap all[] = {
+        {.unit = GDFO_STORE_EVALS, .cap = head->budget_evals},
+        {.unit = GDFO_STORE_QUERIES, .cap = head->budget_queries},
+        {.unit = GDFO_STORE_TOKENS_IN, .cap = head->budget_tokens_in},
+        {.unit = GDFO_STORE_WALL_MS, .cap = head->budget_wall_seconds * 1000},
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i].cap > 0) {
+            caps[n++] = all[i];
+        }
+    }
+    return n;
+}

@@ -18,11 +18,12 @@
 #define CSV_CHUNK       256
 
 void gdfo_job_steps_init(struct gdfo_job_steps *s, struct gdfo_store *store,
-                         const struct gdfo_store_job *job)
+                         const struct gdfo_store_job *job, struct gdfo_job_wall *wall)
 {
     memset(s, 0, sizeof *s);
     s->store = store;
     s->jid = job->jid;
+    s->wall = wall;
     gdfo_buf_init(&s->state, STATE_MAX_BYTES);
     gdfo_buf_init(&s->artefact, STATE_MAX_BYTES);
     gdfo_buf_init(&s->texts, TEXTS_MAX_BYTES);
@@ -160,7 +161,9 @@ enum gdfo_status gdfo_job_steps_commit(struct gdfo_job_steps *s, const struct gd
     struct gdfo_store_snapshot_new snapshot = {0};
     struct gdfo_store_step step = {.jid = s->jid, .points = points, .events = events};
     const struct gdfo_artefact *best = ops->result(method);
+    enum gdfo_status status;
     size_t metrics_at;
+    int was_new = 0;
     s->generation++;
     step.generation = s->generation;
     step.n_points = make_points(report, meter, s->generation, points);
@@ -187,7 +190,12 @@ enum gdfo_status gdfo_job_steps_commit(struct gdfo_job_steps *s, const struct gd
     if (!gdfo_buf_ok(&s->state) || !gdfo_buf_ok(&s->artefact) || !gdfo_buf_ok(&s->texts)) {
         return gdfo_error_no_memory(err, "a step's state");
     }
-    return gdfo_store_step_commit(s->store, &step, NULL, err);
+    step.wall_ms = gdfo_job_wall_pending(s->wall);
+    status = gdfo_store_step_commit(s->store, &step, &was_new, err);
+    if (status == GDFO_STATUS_OK && was_new) {
+        gdfo_job_wall_booked(s->wall, step.wall_ms);
+    }
+    return status;
 }
 
 /* ---- metrics as a file

@@ -1,6 +1,7 @@
 #ifndef GDFO_SERVER_JOB_JOB_STEP_H
 #define GDFO_SERVER_JOB_JOB_STEP_H
 
+#include "server/job/job_wall.h"
 #include "server/store/store_job.h"
 #include "server/store/store_step.h"
 #include "server/teacher/stack.h"
@@ -19,13 +20,14 @@ struct gdfo_job_steps {
     struct gdfo_store *store;
     int64_t jid, generation;
     int64_t saved_ms;
-    int is_done;     /* the last committed step was the method's end */
-    char reason[24]; /* of that end */
+    struct gdfo_job_wall *wall; /* booked with every new step */
+    int is_done;                /* the last committed step was the method's end */
+    char reason[24];            /* of that end */
     struct gdfo_buf state, artefact, texts;
 };
 
 void gdfo_job_steps_init(struct gdfo_job_steps *s, struct gdfo_store *store,
-                         const struct gdfo_store_job *job);
+                         const struct gdfo_store_job *job, struct gdfo_job_wall *wall);
 void gdfo_job_steps_deinit(struct gdfo_job_steps *s);
 GDFO_MUST_USE enum gdfo_status gdfo_job_steps_resume(struct gdfo_job_steps *s,
                                                      const struct gdfo_method_ops *ops,

@@ -461,7 +461,7 @@ enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *st
     if (!s) {
         return gdfo_error_no_memory(err, "scheduler");
     }
-    s->deps = (struct gdfo_job_deps){store, models, pool};
+    s->deps = (struct gdfo_job_deps){store, models, pool, gdfo_clk_system()};
     s->lock = gdfo_lock_create();
     s->changed = gdfo_cond_create();
     status = s->lock && s->changed ? recover(s, err) : gdfo_error_no_memory(err, "scheduler");

@@ -27,6 +27,11 @@ GDFO_MUST_USE enum gdfo_status gdfo_budget_undo(struct gdfo_store *s, int64_t ji
                                                 const struct gdfo_amounts *used,
                                                 struct gdfo_error *err);
 
+/* Running time of a job enters `used` of every cap in wall_ms; what a cap has no room for goes to
+ * `over`. Nothing is held for time, and 0 writes nothing. */
+GDFO_MUST_USE enum gdfo_status gdfo_budget_book_wall(struct gdfo_store *s, int64_t jid, int64_t ms,
+                                                     struct gdfo_error *err);
+
 /* Open intents become unknown, counted at their reserve. *n: how many. */
 GDFO_MUST_USE enum gdfo_status gdfo_call_recover(struct gdfo_store *s, int64_t *n,
                                                  struct gdfo_error *err);

@@ -1,5 +1,6 @@
 /* The state machine's only mover; which moves are legal is the schema's trigger to say. */
 #include "common/json_write.h"
+#include "server/store/call_priv.h"
 #include "server/store/job_priv.h"
 #include "server/store/step_priv.h"
 
@@ -127,6 +128,9 @@ enum gdfo_status gdfo_job_move(struct gdfo_store *s, int64_t jid,
     }
     if (status == GDFO_STATUS_OK && move->to == GDFO_JOB_SUCCEEDED && move->model) {
         status = add_model(s, jid, move, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_budget_book_wall(s, jid, move->wall_ms, err);
     }
     if (status == GDFO_STATUS_OK && !gdfo_job_status_is_live(move->to)) {
         status = gdfo_snapshot_prune(s, jid, 0, err); /* a job at its end needs no resume point */

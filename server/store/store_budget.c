@@ -102,3 +102,18 @@ enum gdfo_status gdfo_budget_undo(struct gdfo_store *s, int64_t jid,
     }
     return status;
 }
+
+enum gdfo_status gdfo_budget_book_wall(struct gdfo_store *s, int64_t jid, int64_t ms,
+                                       struct gdfo_error *err)
+{
+    struct gdfo_query q;
+    if (ms <= 0) {
+        return GDFO_STATUS_OK;
+    }
+    q = gdfo_query(&s->writer, GDFO_SQL_BUDGET_SETTLE);
+    gdfo_query_int(&q, jid);
+    gdfo_query_text(&q, "wall_ms");
+    gdfo_query_int(&q, 0);
+    gdfo_query_int(&q, ms);
+    return gdfo_query_run(&q, err);
+}

@@ -226,6 +226,9 @@ static enum gdfo_status settle_row(struct gdfo_store *s, const struct gdfo_store
     if (status == GDFO_STATUS_OK) {
         status = gdfo_budget_settle(s, o->jid, &held, &used, err);
     }
+    if (status == GDFO_STATUS_OK && state == GDFO_STORE_CALL_DONE) {
+        status = gdfo_budget_book_wall(s, o->jid, o->wall_ms, err);
+    }
     if (status == GDFO_STATUS_OK && state != GDFO_STORE_CALL_REJECTED) {
         status = spend(s, o->jid, &c, 1, err);
     }

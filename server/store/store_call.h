@@ -41,6 +41,7 @@ struct gdfo_store_outcome {
     const char *detail;              /* JSON without texts or keys; NULL */
     const char *upstream_request_id; /* NULL */
     int64_t http_status, sent_ms;    /* 0: none */
+    int64_t wall_ms; /* done only: the job's running time since it was last booked */
 };
 
 enum gdfo_store_call_state {

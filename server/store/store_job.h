@@ -106,6 +106,7 @@ struct gdfo_store_move {
     const char *reason;             /* closed list of service.md 4.2, or NULL */
     const struct gdfo_error *fail;  /* to FAILED: code, text and field become the job's error */
     const char *model, *checkpoint; /* to SUCCEEDED: the model's name and its checkpoint's id */
+    int64_t wall_ms;                /* of a run that stops: its time since it was last booked */
 };
 
 struct gdfo_store_job_filter {

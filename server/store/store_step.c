@@ -1,5 +1,6 @@
 #include "server/store/store_step.h"
 
+#include "server/store/call_priv.h"
 #include "server/store/step_priv.h"
 #include "server/store/store_metric.h"
 #include "server/store/store_priv.h"
@@ -105,7 +106,8 @@ static enum gdfo_status write_step(struct gdfo_store *s, const struct gdfo_store
     for (size_t i = 0; i < step->n_events && status == GDFO_STATUS_OK; i++) {
         status = gdfo_event_row(s, step->jid, &step->events[i], NULL, err);
     }
-    return status;
+    return status == GDFO_STATUS_OK ? gdfo_budget_book_wall(s, step->jid, step->wall_ms, err)
+                                    : status;
 }
 
 /* Asked before the checkpoint's bytes go to disk; a job has one worker, so nobody commits between

@@ -40,6 +40,7 @@ struct gdfo_store_step {
     const struct gdfo_store_snapshot_new *snapshot;     /* NULL: none */
     const struct gdfo_store_event_new *events;
     size_t n_events;
+    int64_t wall_ms; /* running time since it was last booked: used of every cap in wall_ms */
 };
 
 struct gdfo_store_snapshot {

@@ -116,24 +116,6 @@ static int keep_examples(struct creation *c, const struct gdfo_json *rows, const
     return status == GDFO_STATUS_OK;
 }
 
-static size_t collect_caps(const struct gdfo_job_spec_head *head,
-                           struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX])
-{
-    const struct gdfo_store_cap all[] = {
-        {.unit = GDFO_STORE_EVALS, .cap = head->budget_evals},
-        {.unit = GDFO_STORE_QUERIES, .cap = head->budget_queries},
-        {.unit = GDFO_STORE_TOKENS_IN, .cap = head->budget_tokens_in},
-        {.unit = GDFO_STORE_WALL_MS, .cap = head->budget_wall_seconds * 1000},
-    };
-    size_t n = 0;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (all[i].cap > 0) {
-            caps[n++] = all[i];
-        }
-    }
-    return n;
-}
-
 static size_t collect_metadata(struct gdfo_job_spec_head *head,
                                struct gdfo_store_pair pairs[GDFO_STORE_METADATA_MAX])
 {
@@ -178,7 +160,7 @@ static void commit(struct creation *c, const char *spec)
         .metadata = pairs,
         .n_metadata = collect_metadata(&head, pairs),
         .caps = caps,
-        .n_caps = collect_caps(&head, caps),
+        .n_caps = gdfo_job_spec_caps(&head, caps),
         .events = &first,
         .n_events = 1,
     };

@@ -1,6 +1,7 @@
 #ifndef GDFO_TESTS_UNIT_JOB_FIXTURE_H
 #define GDFO_TESTS_UNIT_JOB_FIXTURE_H
 
+#include "common/clk.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -96,6 +97,7 @@ static inline int jobs_setup(void **state)
     gdfo_test_ok(gdfo_pool_create(&j->pool, 2, &j->err), &j->err);
     gdfo_test_ok(gdfo_models_create(&j->deps.models, j->folder, &j->err), &j->err);
     j->deps.pool = j->pool;
+    j->deps.clk = gdfo_clk_system();
     jobs_open_store(j);
     *state = j;
     return 0;
@@ -130,9 +132,15 @@ static inline void jobs_no_fault(void *ctx, const char *pointer, const char *cod
     print_error("%s %s: %s\n", pointer, code, detail);
 }
 
-/* The spec as the REST edge would keep it, with its defaults. Caller deinits. */
+struct jobs_spec {
+    struct gdfo_buf text;
+    struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX];
+    size_t n_caps;
+};
+
+/* The spec as the REST edge would keep it, with its defaults. Caller deinits its text. */
 static inline void jobs_write_spec(struct jobs *j, const struct jobs_order *o, const char *file_id,
-                                   struct gdfo_buf *out)
+                                   struct jobs_spec *out)
 {
     const char *method = o->method ? o->method : "bbt";
     struct gdfo_job_spec *spec = NULL;
@@ -151,10 +159,11 @@ static inline void jobs_write_spec(struct jobs *j, const struct jobs_order *o, c
     gdfo_test_ok(gdfo_json_parse(&body, b.data, b.len, NULL, &j->err), &j->err);
     gdfo_test_ok(gdfo_job_spec_parse(&spec, body, jobs_no_fault, NULL, &j->err), &j->err);
     gdfo_job_spec_settle(spec, 7, file_id, "");
-    gdfo_buf_init(out, (size_t)1 << 20);
-    w = gdfo_json_writer(out);
+    gdfo_buf_init(&out->text, (size_t)1 << 20);
+    w = gdfo_json_writer(&out->text);
     gdfo_job_spec_write(spec, &w);
-    assert_true(gdfo_buf_ok(out));
+    assert_true(gdfo_buf_ok(&out->text));
+    out->n_caps = gdfo_job_spec_caps(gdfo_job_spec_head(spec), out->caps);
     gdfo_job_spec_destroy(spec);
     gdfo_json_destroy(body);
     gdfo_buf_deinit(&b);
@@ -167,7 +176,7 @@ static inline struct gdfo_store_job jobs_submit(struct jobs *j, const struct job
     struct gdfo_store_file file = jobs_add_file(j, o->train ? o->train : jobs_train);
     struct gdfo_store_teacher t = {0};
     struct gdfo_store_job job = {0};
-    struct gdfo_buf spec;
+    struct jobs_spec spec;
     struct gdfo_store_job_new row = {.method = o->method ? o->method : "bbt",
                                      .code_version = "0",
                                      .training_fid = file.fid,
@@ -176,10 +185,12 @@ static inline struct gdfo_store_job jobs_submit(struct jobs *j, const struct job
     jobs_write_spec(j, o, file.id, &spec);
     gdfo_test_ok(gdfo_store_teacher_get(j->deps.store, "local", &t, &j->err), &j->err);
     row.tch = t.tch;
-    row.spec = spec.data;
+    row.spec = spec.text.data;
+    row.caps = spec.caps;
+    row.n_caps = spec.n_caps;
     gdfo_test_ok(gdfo_store_job_create(j->deps.store, &who, &row, &job, &j->err), &j->err);
     gdfo_store_teacher_deinit(&t);
-    gdfo_buf_deinit(&spec);
+    gdfo_buf_deinit(&spec.text);
     return job;
 }
 

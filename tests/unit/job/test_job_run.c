@@ -321,6 +321,65 @@ static void a_wall_clock_budget_ends_it_or_fails_it_as_asked(void **state)
     gdfo_store_job_deinit(&job);
 }
 
+/* A clock on which every look takes 400 ms; at one of them the job is asked to stop. */
+struct slow_clock {
+    int64_t now_ms;
+    int n_looks, stop_at;
+    atomic_int *stop;
+};
+
+static int64_t slow_monotonic(void *ctx)
+{
+    struct slow_clock *c = ctx;
+    if (++c->n_looks == c->stop_at) {
+        atomic_store(c->stop, (int)GDFO_JOB_STOP_DRAIN);
+    }
+    return c->now_ms += 400;
+}
+
+static int64_t used_ms(struct jobs *j, int64_t jid)
+{
+    struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX];
+    size_t n = 0;
+    gdfo_test_ok(gdfo_store_job_caps(j->deps.store, jid, caps, &n, &j->err), &j->err);
+    for (size_t i = 0; i < n; i++) {
+        if (caps[i].unit == GDFO_STORE_WALL_MS) {
+            return caps[i].used;
+        }
+    }
+    return -1;
+}
+
+static void running_time_counts_over_stops_and_restarts_and_nothing_else_does(void **state)
+{
+    struct jobs *j = *state;
+    struct slow_clock c = {.now_ms = 5000, .stop = &j->stop};
+    const struct gdfo_clk clk = {&c, slow_monotonic, slow_monotonic};
+    struct gdfo_store_job job =
+        jobs_submit(j, &(struct jobs_order){.budget = "{\"evals\":10000000,\"wall_seconds\":20}"});
+    int64_t ran_ms = 0;
+    jobs_validate(j, &job);
+    j->deps.clk = &clk;
+    for (int i = 0; job.status == GDFO_JOB_QUEUED && i < 20; i++) {
+        const int64_t from_ms = c.now_ms;
+        c.stop_at = c.n_looks + 15;
+        jobs_run(j, &job);
+        ran_ms += c.now_ms - from_ms;
+        gdfo_test_near((double)used_ms(j, job.jid), (double)(ran_ms < 20000 ? ran_ms : 20000),
+                       400.0 * (i + 2)); /* the looks themselves take time */
+        gdfo_store_close(j->deps.store);
+        c.now_ms += 3600 * 1000; /* nobody's */
+        jobs_open_store(j);
+        atomic_store(&j->stop, GDFO_JOB_STOP_NONE);
+    }
+    assert_int_equal(job.status, GDFO_JOB_SUCCEEDED);
+    assert_string_equal(job.reason, "budget_exhausted");
+    assert_in_range(ran_ms, 20000, 24000); /* several runs, each of 6 s */
+    assert_int_equal(used_ms(j, job.jid), 20000);
+    j->deps.clk = gdfo_clk_system();
+    gdfo_store_job_deinit(&job);
+}
+
 /* ---- small things -----------------------------------------------------------------------------
  */
 
@@ -373,6 +432,7 @@ int main(void)
         CASE(a_student_of_the_same_file_and_depth_needs_the_flag),
         CASE(patience_ends_a_run_early),
         CASE(a_wall_clock_budget_ends_it_or_fails_it_as_asked),
+        CASE(running_time_counts_over_stops_and_restarts_and_nothing_else_does),
         CASE(a_stopped_job_goes_where_its_row_says),
         CASE(teachers_are_the_models_that_can_tokenize),
     };

@@ -1,3 +1,4 @@
+#include "server/store/store_call.h"
 #include "server/store/store_model.h"
 #include "server/store/store_step.h"
 #include "tests/unit/store/fixture.h"
@@ -539,6 +540,43 @@ static void caps_are_shown_with_what_stands_against_them(void **state)
     assert_int_equal(caps[1].held, 0);
 }
 
+static int64_t wall_used(struct fixture *f, int64_t jid)
+{
+    struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX];
+    size_t n = 0;
+    gdfo_test_ok(gdfo_store_job_caps(f->s, jid, caps, &n, &f->err), &f->err);
+    assert_int_equal(n, 1);
+    assert_int_equal(caps[0].unit, GDFO_STORE_WALL_MS);
+    assert_int_equal(caps[0].held, 0);
+    return caps[0].used;
+}
+
+static void running_time_is_booked_once_with_answers_steps_and_stops(void **state)
+{
+    struct fixture *f = *state;
+    const struct gdfo_store_cap asked = {.unit = GDFO_STORE_WALL_MS, .cap = 1000};
+    const struct gdfo_store_move stop = {
+        .to = GDFO_JOB_QUEUED, .reason = "draining", .wall_ms = 100000};
+    int64_t jid = fixture_running_job(f, &asked, 1);
+    struct gdfo_store_step step = {.jid = jid, .generation = 1, .wall_ms = 20};
+    struct gdfo_store_intent call = fixture_call(jid, 0);
+    struct gdfo_store_outcome o;
+    int64_t attempt = 0;
+    int was_new = 0;
+    gdfo_test_ok(gdfo_store_call_intent(f->s, &call, &attempt, &f->err), &f->err);
+    o = fixture_done(&call, attempt);
+    o.wall_ms = 3;
+    gdfo_test_ok(gdfo_store_call_done(f->s, &o, &f->err), &f->err);
+    assert_int_equal(wall_used(f, jid), 3);
+    gdfo_test_ok(gdfo_store_step_commit(f->s, &step, &was_new, &f->err), &f->err);
+    assert_int_equal(wall_used(f, jid), 23);
+    gdfo_test_ok(gdfo_store_step_commit(f->s, &step, &was_new, &f->err), &f->err);
+    assert_int_equal(was_new, 0); /* so the caller books its time with the next one */
+    assert_int_equal(wall_used(f, jid), 23);
+    gdfo_test_ok(gdfo_store_job_set_state(f->s, jid, &stop, NULL, NULL, &f->err), &f->err);
+    assert_int_equal(wall_used(f, jid), 1000); /* never past the cap */
+}
+
 /* ---- after a crash ----------------------------------------------------------------------------
  */
 
@@ -639,6 +677,7 @@ int main(void)
         CASE(the_next_job_of_a_status_is_found_after_another),
         CASE(jobs_are_counted_by_status),
         CASE(caps_are_shown_with_what_stands_against_them),
+        CASE(running_time_is_booked_once_with_answers_steps_and_stops),
         CASE(recovery_moves_each_job_where_the_contract_says),
         CASE(a_pause_by_the_user_is_still_the_users_after_a_crash),
         CASE(the_audit_trail_is_a_chain),
