@@ -177,9 +177,11 @@ static void fill_env(struct run *r)
     e->position = p->position;
     e->train = (struct gdfo_tune_set){p->train.bodies, p->train.gold, p->train.n};
     e->dev = (struct gdfo_tune_set){p->dev.bodies, p->dev.gold, p->dev.n};
-    e->budget = (struct gdfo_tune_budget){spec->head.budget_evals, spec->head.budget_queries,
-                                          spec->head.budget_tokens_in};
-    if (e->budget.evals == 0 && e->budget.queries == 0 && e->budget.tokens_in == 0) {
+    e->budget = (struct gdfo_tune_budget){.evals = spec->head.budget_evals,
+                                          .queries = spec->head.budget_queries,
+                                          .tokens_in = spec->head.budget_tokens_in,
+                                          .tokens_out = spec->head.budget_tokens_out};
+    if (!gdfo_tune_budget_has_cap(&e->budget)) {
         e->budget.evals = spec->ops->default_evals;
     }
     e->teacher_model = p->teacher_model;

@@ -49,7 +49,7 @@ struct gdfo_job_spec_head {
     char suffix[65], name[129], student[129];
     int has_seed;
     int64_t seed;
-    int64_t budget_evals, budget_queries, budget_tokens_in,
+    int64_t budget_evals, budget_queries, budget_tokens_in, budget_tokens_out, budget_usd_micros,
         budget_wall_seconds; /* 0 = no cap of that unit */
     struct gdfo_job_spec_pair metadata[16];
     int n_metadata;

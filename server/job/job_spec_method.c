@@ -52,8 +52,8 @@ static void parse_budget(struct gdfo_job_spec *s, const struct gdfo_json *b, con
     gdfo_job_spec_int(c, b, prefix, "evals", evals, &s->head.budget_evals);
     gdfo_job_spec_int(c, b, prefix, "queries", queries, &s->head.budget_queries);
     gdfo_job_spec_int(c, b, prefix, "tokens_in", any, &s->head.budget_tokens_in);
-    gdfo_job_spec_int(c, b, prefix, "tokens_out", any, &s->budget_tokens_out);
-    gdfo_job_spec_int(c, b, prefix, "usd_micros", any, &s->budget_usd_micros);
+    gdfo_job_spec_int(c, b, prefix, "tokens_out", any, &s->head.budget_tokens_out);
+    gdfo_job_spec_int(c, b, prefix, "usd_micros", any, &s->head.budget_usd_micros);
     gdfo_job_spec_int(c, b, prefix, "wall_seconds", evals, &s->head.budget_wall_seconds);
     parse_exhausted(s, b, prefix, c);
 }
@@ -274,8 +274,8 @@ static void write_budget(const struct gdfo_job_spec *s, struct gdfo_json_writer 
     put_cap(w, "evals", s->head.budget_evals);
     put_cap(w, "queries", s->head.budget_queries);
     put_cap(w, "tokens_in", s->head.budget_tokens_in);
-    put_cap(w, "tokens_out", s->budget_tokens_out);
-    put_cap(w, "usd_micros", s->budget_usd_micros);
+    put_cap(w, "tokens_out", s->head.budget_tokens_out);
+    put_cap(w, "usd_micros", s->head.budget_usd_micros);
     put_cap(w, "wall_seconds", s->head.budget_wall_seconds);
     gdfo_json_put_str(w, "on_exhausted", s->fails_on_exhausted ? "fail" : "finish");
     gdfo_json_close(w, '}');
@@ -334,6 +334,8 @@ size_t gdfo_job_spec_caps(const struct gdfo_job_spec_head *head,
         {.unit = GDFO_STORE_EVALS, .cap = head->budget_evals},
         {.unit = GDFO_STORE_QUERIES, .cap = head->budget_queries},
         {.unit = GDFO_STORE_TOKENS_IN, .cap = head->budget_tokens_in},
+        {.unit = GDFO_STORE_TOKENS_OUT, .cap = head->budget_tokens_out},
+        {.unit = GDFO_STORE_USD_MICROS, .cap = head->budget_usd_micros},
         {.unit = GDFO_STORE_WALL_MS, .cap = head->budget_wall_seconds * 1000},
     };
     size_t n = 0;

@@ -25,7 +25,7 @@ struct gdfo_job_spec {
     int has_task;
     struct gdfo_job_early_stop early_stop;
     struct gdfo_job_evaluation evaluation;
-    int64_t budget_tokens_out, budget_usd_micros, max_inflight;
+    int64_t max_inflight;
     int fails_on_exhausted;
     char openai_hyper[3][32]; /* n_epochs batch_size learning_rate_multiplier, as JSON text */
 };

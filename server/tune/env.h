@@ -26,8 +26,13 @@ struct gdfo_tune_set {              /* rendered examples */
 struct gdfo_tune_budget { /* 0 = no cap */
     int64_t evals;        /* train evals: one prompt on the train set, the papers' "API call" */
     int64_t queries;      /* train and dev queries together */
-    int64_t tokens_in;
+    int64_t tokens_in, tokens_out;
 };
+
+static inline int gdfo_tune_budget_has_cap(const struct gdfo_tune_budget *b)
+{
+    return b->evals > 0 || b->queries > 0 || b->tokens_in > 0 || b->tokens_out > 0;
+}
 
 struct gdfo_tune_env {
     uint64_t seed;

@@ -235,7 +235,7 @@ enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env
     s->env = *env;
     s->opts = *(const struct gdfo_search_opts *)options;
     s->caps = env->budget;
-    if (s->caps.evals == 0 && s->caps.queries == 0 && s->caps.tokens_in == 0) {
+    if (!gdfo_tune_budget_has_cap(&s->caps)) {
         s->caps.evals = EVALS_DEFAULT;
     }
     s->scale = 1.0;
@@ -281,6 +281,13 @@ const struct gdfo_artefact *gdfo_search_result(const void *self)
 /* ---- calls -------------------------------------------------------------------------------------
  */
 
+/* By the mean of what evals have cost so far; two of them kept in reserve. */
+static int64_t evals_in_tokens(const struct gdfo_meter *m, int64_t cap, int64_t used)
+{
+    int64_t per_eval = used / (m->evals + m->dev_evals) + 1;
+    return cap > 0 ? (cap - used) / per_eval - 2 : INT64_MAX;
+}
+
 /* How many more train evals every cap allows, one dev check kept in reserve. */
 static int64_t evals_left(const struct gdfo_search *s)
 {
@@ -294,10 +301,11 @@ static int64_t evals_left(const struct gdfo_search *s)
         int64_t by_queries = queries / (int64_t)s->env.train.n;
         left = by_queries < left ? by_queries : left;
     }
-    if (s->caps.tokens_in > 0 && m->evals > 0) {
-        int64_t per_eval = m->tokens_in / (m->evals + m->dev_evals) + 1;
-        int64_t by_tokens = (s->caps.tokens_in - m->tokens_in) / per_eval - 2;
-        left = by_tokens < left ? by_tokens : left;
+    if (m->evals > 0) {
+        int64_t by_in = evals_in_tokens(m, s->caps.tokens_in, m->tokens_in);
+        int64_t by_out = evals_in_tokens(m, s->caps.tokens_out, m->tokens_out);
+        left = by_in < left ? by_in : left;
+        left = by_out < left ? by_out : left;
     }
     return left < 0 ? 0 : left;
 }

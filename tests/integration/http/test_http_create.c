@@ -91,6 +91,23 @@ static void defaults_are_filled_in_and_budgets_kept(void **state)
     rig_free(&a);
 }
 
+static void every_cap_of_a_budget_is_kept_and_shown(void **state)
+{
+    struct answer a;
+    create(*state,
+           ",\"method\":{\"type\":\"bbt\",\"bbt\":{\"budget\":{\"evals\":1,\"queries\":2,"
+           "\"tokens_in\":3,\"tokens_out\":4,\"usd_micros\":5,\"wall_seconds\":6}}}",
+           &a);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(rig_int(&a, "budget.evals"), 1);
+    assert_int_equal(rig_int(&a, "budget.queries"), 2);
+    assert_int_equal(rig_int(&a, "budget.tokens_in"), 3);
+    assert_int_equal(rig_int(&a, "budget.tokens_out"), 4);
+    assert_int_equal(rig_int(&a, "budget.usd_micros"), 5);
+    assert_int_equal(rig_int(&a, "budget.wall_seconds"), 6);
+    rig_free(&a);
+}
+
 static void inline_examples_become_a_file(void **state)
 {
     static const char body[] =
@@ -289,6 +306,7 @@ int main(void)
         CASE(a_job_is_made_and_the_scheduler_woken),
         CASE(a_seed_is_drawn_and_shown),
         CASE(defaults_are_filled_in_and_budgets_kept),
+        CASE(every_cap_of_a_budget_is_kept_and_shown),
         CASE(inline_examples_become_a_file),
         CASE(names_that_do_not_exist_are_faults_together),
         CASE(a_student_that_exists_is_taken),

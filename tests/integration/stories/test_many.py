@@ -181,7 +181,8 @@ class Numbers(Case):
             self.assertEqual(self.predict(name, rows)['data'], by_job['data'])
 
     def test_caps_hold_in_every_unit(self):
-        for cap, value, spent in (('evals', 33, 'evals'), ('queries', 500, 'queries'), ('tokens_in', 20000, 'tokens_in')):
+        for cap, value, spent in (('evals', 33, 'evals'), ('queries', 500, 'queries'), ('tokens_in', 20000, 'tokens_in'),
+                                  ('tokens_out', 3000, 'tokens_out')):
             one = spec('bbt', 1, 7)
             one['method']['bbt']['budget'] = {cap: value}
             found = self.daemon.wait(self.daemon.create(one), 'succeeded')

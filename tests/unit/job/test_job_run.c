@@ -321,6 +321,60 @@ static void a_wall_clock_budget_ends_it_or_fails_it_as_asked(void **state)
     gdfo_store_job_deinit(&job);
 }
 
+/* Each cap alone ends the run before it is passed; what is used stands against it, and is what the
+ * job says it spent. */
+static void every_cap_of_a_budget_holds(void **state)
+{
+    static const struct {
+        const char *budget;
+        enum gdfo_store_unit unit;
+        int64_t cap;
+    } rows[] = {
+        {"{\"evals\":10000000,\"queries\":400}", GDFO_STORE_QUERIES, 400},
+        {"{\"evals\":10000000,\"tokens_in\":9000}", GDFO_STORE_TOKENS_IN, 9000},
+        {"{\"evals\":10000000,\"tokens_out\":2000}", GDFO_STORE_TOKENS_OUT, 2000},
+        {"{\"tokens_out\":2000}", GDFO_STORE_TOKENS_OUT, 2000},
+        {"{\"evals\":14,\"usd_micros\":5}", GDFO_STORE_USD_MICROS, 5},
+    };
+    struct jobs *j = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct gdfo_store_job job = jobs_finish(j, &(struct jobs_order){.budget = rows[i].budget});
+        const int64_t spent[] = {job.spend.evals, job.spend.queries + job.spend.dev_queries,
+                                 job.spend.tokens_in, job.spend.tokens_out, job.spend.usd_micros};
+        struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX];
+        size_t n = 0;
+        size_t k = 0;
+        gdfo_test_ok(gdfo_store_job_caps(j->deps.store, job.jid, caps, &n, &j->err), &j->err);
+        while (k < n && caps[k].unit != rows[i].unit) {
+            k++;
+        }
+        assert_true(k < n);
+        assert_int_equal(caps[k].cap, rows[i].cap);
+        assert_int_equal(caps[k].held, 0);
+        assert_int_equal(caps[k].used, spent[rows[i].unit]);
+        assert_true(spent[rows[i].unit] <= rows[i].cap);
+        if (rows[i].unit != GDFO_STORE_USD_MICROS) { /* the teacher here has no price */
+            assert_true(spent[rows[i].unit] > rows[i].cap / 2);
+        }
+        gdfo_store_job_deinit(&job);
+    }
+}
+
+/* Too little for one call: nothing is asked, and the message names the unit. */
+static void a_cap_that_no_call_fits_fails_the_job(void **state)
+{
+    struct jobs *j = *state;
+    struct gdfo_store_job job =
+        jobs_submit(j, &(struct jobs_order){.budget = "{\"evals\":14,\"tokens_out\":3}"});
+    jobs_validate(j, &job);
+    jobs_run(j, &job);
+    assert_int_equal(job.status, GDFO_JOB_FAILED);
+    assert_string_equal(job.err_code, "budget_exhausted");
+    assert_non_null(strstr(job.err_message, "tokens_out"));
+    assert_int_equal(job.spend.calls, 0);
+    gdfo_store_job_deinit(&job);
+}
+
 /* A clock on which every look takes 400 ms; at one of them the job is asked to stop. */
 struct slow_clock {
     int64_t now_ms;
@@ -432,6 +486,8 @@ int main(void)
         CASE(a_student_of_the_same_file_and_depth_needs_the_flag),
         CASE(patience_ends_a_run_early),
         CASE(a_wall_clock_budget_ends_it_or_fails_it_as_asked),
+        CASE(every_cap_of_a_budget_holds),
+        CASE(a_cap_that_no_call_fits_fails_the_job),
         CASE(running_time_counts_over_stops_and_restarts_and_nothing_else_does),
         CASE(a_stopped_job_goes_where_its_row_says),
         CASE(teachers_are_the_models_that_can_tokenize),
