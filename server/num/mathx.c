@@ -2,10 +2,14 @@
 
 #include "server/num/kernels/kernels.h"
 
+#include <string.h>
+
 #define N_TABLES 3
 
+static const char *limit;
+
 /* Fills out with the tables this processor can run, plain first. */
-static size_t runnable(const struct gdfo_math *out[N_TABLES])
+static size_t supported(const struct gdfo_math *out[N_TABLES])
 {
     size_t n = 0;
     out[n++] = &gdfo_kernels_plain;
@@ -20,6 +24,22 @@ static size_t runnable(const struct gdfo_math *out[N_TABLES])
     }
 #endif
     return n;
+}
+
+static size_t runnable(const struct gdfo_math *out[N_TABLES])
+{
+    size_t n = supported(out);
+    for (size_t i = 0; i < n && limit; i++) {
+        if (strcmp(out[i]->name, limit) == 0) {
+            return i + 1;
+        }
+    }
+    return n;
+}
+
+void gdfo_math_limit(const char *name)
+{
+    limit = name;
 }
 
 const struct gdfo_math *gdfo_math_at(size_t i)

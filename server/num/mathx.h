@@ -55,6 +55,9 @@ struct gdfo_math {
 
 const struct gdfo_math *gdfo_math(void);        /* the best for this processor */
 const struct gdfo_math *gdfo_math_at(size_t i); /* those it can run, plain first; NULL past them */
+/* For tests, before any thread: as if the processor had nothing beyond the table of this name, nor
+ * the reduced precisions that need more. NULL lifts it. */
+void gdfo_math_limit(const char *name);
 size_t gdfo_attend_scratch(size_t n_past, size_t n_own); /* floats */
 
 #endif

@@ -1,7 +1,8 @@
 #include "server/num/pack.h"
 
 #include "common/mem.h"
-#include "server/num/pack_priv.h"
+#include "server/num/kernels/pack_kernels.h"
+#include "server/num/mathx.h"
 
 #include <string.h>
 
@@ -24,6 +25,17 @@ static size_t round_up(size_t n, size_t unit)
 
 const struct gdfo_pack_kernels *gdfo_pack_kernels(enum gdfo_precision p)
 {
+#if defined(GDFO_KERNELS_X86)
+    int has_bf16;
+    __builtin_cpu_init();
+    has_bf16 = strcmp(gdfo_math()->name, "avx512") == 0 && __builtin_cpu_supports("avx512bf16");
+    if (p == GDFO_PRECISION_BF16 && has_bf16) {
+        return &gdfo_pack_bf16_avx512;
+    }
+    if (p == GDFO_PRECISION_INT8 && has_bf16 && __builtin_cpu_supports("avx512vnni")) {
+        return &gdfo_pack_int8_avx512;
+    }
+#endif
     (void)p;
     return NULL;
 }

@@ -1,0 +1,337 @@
+#include "server/num/kernels/pack_kernels.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/*
+ * DESIGN. Both operands in 8 bits by blocks of 32 along k.
+ *
+ *   weights      w = d q + c, q in -128..127, d the block's spread / 255, c what keeps its least
+ * and greatest value exact: nothing is lost of blocks whose values lie on 16 even levels (Q4_1),
+ * and half of 1/255 of the spread of any other activations  a = s p, p in -127..127, s the block's
+ * largest magnitude / 127
+ *
+ * so that a block's part of a product is
+ *
+ *   sum w a = (d s) sum q p + c (s sum p)
+ *
+ * The first sum is exact in int32 (vpdpbusd, once a cycle on Zen 4): p is stored with 128 added,
+ * because one operand must be unsigned, and the sums start at -128 sum q, which is stored with the
+ * weights. It is converted, multiplied by d s and added in float. The second part is small, since c
+ * is (0 where the block is even around 0); it goes through vdpbf16ps two blocks at a time.
+ *
+ * A panel is, for each pair of blocks, two times [8][2][16][4] q, [2][16] starts, [2][16] d; then
+ * [2][16][2] c in bfloat16. A row of A is [k] p, [k/32] s, [k/32] s sum p in bfloat16.
+ */
+#define VECTOR      16
+#define BLOCK       32
+#define PAIR        64
+#define ROWS        6
+#define L2          252 /* rows that go through all panels together */
+
+#define Q_BYTES     1024 /* of one block in a panel */
+#define BLOCK_BYTES (Q_BYTES + 256)
+#define PAIR_BYTES  (2 * BLOCK_BYTES + 128)
+#define INLINE      static inline __attribute__((always_inline))
+
+/* ---- layout ---------------------------------------------------------------------------------- */
+
+static size_t n_pairs(size_t k)
+{
+    return (k + PAIR - 1) / PAIR;
+}
+
+static size_t panel_bytes(size_t k)
+{
+    return n_pairs(k) * PAIR_BYTES;
+}
+
+static size_t scales_at(size_t k)
+{
+    return n_pairs(k) * PAIR;
+}
+
+static size_t sums_at(size_t k)
+{
+    return scales_at(k) + n_pairs(k) * 2 * sizeof(float);
+}
+
+/* Not a multiple of 1024, so that the rows of a tile do not fall on the same lines of the cache. */
+static size_t row_bytes(size_t k)
+{
+    size_t n = (sums_at(k) + n_pairs(k) * 2 * sizeof(uint16_t) + 63) / 64 * 64;
+    return n % 1024 == 0 ? n + 64 : n;
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+static uint16_t bfloat(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+static void put_float(unsigned char *to, size_t i, float x)
+{
+    memcpy(to + i * sizeof x, &x, sizeof x);
+}
+
+static void put_int(unsigned char *to, size_t i, int32_t x)
+{
+    memcpy(to + i * sizeof x, &x, sizeof x);
+}
+
+/* The n values w of one block and column j of a panel. Returns c. */
+static float fill_block(unsigned char *block, size_t j, const float *w, size_t n)
+{
+    float lo = w[0];
+    float hi = w[0];
+    float d, inv;
+    int32_t sum = 0;
+    for (size_t i = 1; i < n; i++) {
+        lo = w[i] < lo ? w[i] : lo;
+        hi = w[i] > hi ? w[i] : hi;
+    }
+    d = (hi - lo) / 255.0F;
+    inv = d > 0.0F ? 1.0F / d : 0.0F;
+    for (size_t i = 0; i < n; i++) {
+        int32_t q = (int32_t)((w[i] - lo) * inv + 0.5F) - 128;
+        q = q > 127 ? 127 : q;
+        sum += q;
+        block[i / 4 * 128 + j * 4 + i % 4] = (unsigned char)(q & 255);
+    }
+    put_int(block + Q_BYTES, j, -128 * sum);
+    put_float(block + Q_BYTES + 128, j, d);
+    return lo + 128.0F * d;
+}
+
+static void fill_column(unsigned char *panel, size_t j, const float *w, size_t stride, size_t k)
+{
+    for (size_t first = 0; first < k; first += BLOCK) {
+        float values[BLOCK];
+        unsigned char *pair = panel + first / PAIR * PAIR_BYTES;
+        size_t half = first / BLOCK % 2;
+        size_t n = k - first < BLOCK ? k - first : BLOCK;
+        uint16_t c;
+        for (size_t i = 0; i < n; i++) {
+            values[i] = w[(first + i) * stride];
+        }
+        c = bfloat(fill_block(pair + half * BLOCK_BYTES, j, values, n));
+        memcpy(pair + 2 * BLOCK_BYTES + (2 * j + half) * sizeof c, &c, sizeof c);
+    }
+}
+
+static void fill(unsigned char *panel, const struct gdfo_pack_source *s, size_t first)
+{
+    memset(panel, 0, panel_bytes(s->k));
+    for (size_t j = 0; j < GDFO_PACK_COLUMNS && first + j < s->n; j++) {
+        const float *w = s->op == GDFO_GEMM_NT ? s->w + (first + j) * s->ld : s->w + first + j;
+        fill_column(panel, j, w, s->op == GDFO_GEMM_NT ? 1 : s->ld, s->k);
+    }
+}
+
+/* ---- activations ----------------------------------------------------------------------------- */
+
+/* One block from two vectors. A magnitude that is not finite makes the scale NaN. */
+INLINE void put_block(unsigned char *row, size_t b, size_t k, __m512 x0, __m512 x1)
+{
+    const __m512 most = _mm512_max_ps(_mm512_abs_ps(x0), _mm512_abs_ps(x1));
+    const float max = _mm512_reduce_max_ps(most);
+    const __mmask16 odd = _mm512_fpclass_ps_mask(x0, 0x99) | _mm512_fpclass_ps_mask(x1, 0x99);
+    const float s = odd ? (float)NAN : max / 127.0F;
+    const __m512 inv = _mm512_set1_ps(max > 0.0F ? 127.0F / max : 0.0F);
+    const __m512i p0 = _mm512_cvtps_epi32(_mm512_mul_ps(x0, inv));
+    const __m512i p1 = _mm512_cvtps_epi32(_mm512_mul_ps(x1, inv));
+    const int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(p0, p1));
+    const __m128i flip = _mm_set1_epi8(-128);
+    const uint16_t h = bfloat(odd ? 0.0F : s * (float)sum);
+    _mm_storeu_si128((void *)(row + b * BLOCK), _mm_xor_si128(_mm512_cvtsepi32_epi8(p0), flip));
+    _mm_storeu_si128((void *)(row + b * BLOCK + VECTOR),
+                     _mm_xor_si128(_mm512_cvtsepi32_epi8(p1), flip));
+    put_float(row + scales_at(k), b, s);
+    memcpy(row + sums_at(k) + b * sizeof h, &h, sizeof h);
+}
+
+static __m512 load_part(const float *a, size_t at, size_t k)
+{
+    size_t n = at < k ? k - at : 0;
+    return _mm512_maskz_loadu_ps((__mmask16)(n < VECTOR ? (1u << n) - 1u : 0xFFFFu), a + at);
+}
+
+static void prepare(unsigned char *row, const float *a, size_t k)
+{
+    const size_t n_whole = k / BLOCK;
+    for (size_t b = 0; b < n_whole; b++) {
+        put_block(row, b, k, _mm512_loadu_ps(a + b * BLOCK),
+                  _mm512_loadu_ps(a + b * BLOCK + VECTOR));
+    }
+    for (size_t b = n_whole; b < 2 * n_pairs(k); b++) {
+        put_block(row, b, k, load_part(a, b * BLOCK, k), load_part(a, b * BLOCK + VECTOR, k));
+    }
+}
+
+/* ---- the product ----------------------------------------------------------------------------- */
+
+/* Columns of one panel that exist, as masks of its two vectors. */
+struct edge {
+    __mmask16 lo, hi;
+};
+
+INLINE __m512i load_ints(const unsigned char *p)
+{
+    return _mm512_load_si512((const void *)p);
+}
+
+INLINE __m512i spread_four(const unsigned char *p)
+{
+    int four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+INLINE __m512 spread_float(const unsigned char *p)
+{
+    float x;
+    memcpy(&x, p, sizeof x);
+    return _mm512_set1_ps(x);
+}
+
+INLINE void put(const struct gdfo_panel_product *x, float *c, __m512 sum, __mmask16 mask)
+{
+    if (x->is_added) {
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, c));
+    }
+    _mm512_mask_storeu_ps(c, mask, sum);
+}
+
+/* Adds one block to the sums. p: [n_rows][stride] the block's p; s: likewise its scale. */
+INLINE void add_block(__m512 *lo, __m512 *hi, const unsigned char *block, const unsigned char *p,
+                      const unsigned char *s, size_t stride, const int n_rows)
+{
+    __m512i i_lo[ROWS], i_hi[ROWS];
+    const __m512i start_lo = load_ints(block + Q_BYTES);
+    const __m512i start_hi = load_ints(block + Q_BYTES + 64);
+    const __m512 d_lo = _mm512_load_ps((const void *)(block + Q_BYTES + 128));
+    const __m512 d_hi = _mm512_load_ps((const void *)(block + Q_BYTES + 192));
+#pragma GCC unroll 6
+    for (int r = 0; r < n_rows; r++) {
+        i_lo[r] = start_lo;
+        i_hi[r] = start_hi;
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < BLOCK / 4; i++) {
+        const __m512i q_lo = load_ints(block + i * 128);
+        const __m512i q_hi = load_ints(block + i * 128 + 64);
+#pragma GCC unroll 6
+        for (int r = 0; r < n_rows; r++) {
+            const __m512i four = spread_four(p + (size_t)r * stride + i * 4);
+            i_lo[r] = _mm512_dpbusd_epi32(i_lo[r], four, q_lo);
+            i_hi[r] = _mm512_dpbusd_epi32(i_hi[r], four, q_hi);
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < n_rows; r++) {
+        const __m512 scale = spread_float(s + (size_t)r * stride);
+        lo[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(i_lo[r]), _mm512_mul_ps(d_lo, scale), lo[r]);
+        hi[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(i_hi[r]), _mm512_mul_ps(d_hi, scale), hi[r]);
+    }
+}
+
+INLINE void run_tile(const struct gdfo_panel_product *x, const unsigned char *panel,
+                     const unsigned char *rows, float *c, struct edge edge, const int n_rows)
+{
+    const size_t stride = row_bytes(x->k);
+    const size_t n = n_pairs(x->k);
+    const unsigned char *scales = rows + scales_at(x->k);
+    const unsigned char *sums = rows + sums_at(x->k);
+    __m512 lo[ROWS], hi[ROWS];
+#pragma GCC unroll 6
+    for (int r = 0; r < n_rows; r++) {
+        lo[r] = hi[r] = _mm512_setzero_ps();
+    }
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char *rest = panel + 2 * BLOCK_BYTES;
+        add_block(lo, hi, panel, rows, scales, stride, n_rows);
+        add_block(lo, hi, panel + BLOCK_BYTES, rows + BLOCK, scales + 4, stride, n_rows);
+#pragma GCC unroll 6
+        for (int r = 0; r < n_rows; r++) {
+            const __m512bh sum = (__m512bh)spread_four(sums + (size_t)r * stride);
+            lo[r] = _mm512_dpbf16_ps(lo[r], (__m512bh)load_ints(rest), sum);
+            hi[r] = _mm512_dpbf16_ps(hi[r], (__m512bh)load_ints(rest + 64), sum);
+        }
+        panel += PAIR_BYTES;
+        rows += PAIR;
+        scales += 8;
+        sums += 4;
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < n_rows; r++) {
+        put(x, c + (size_t)r * x->ldc, lo[r], edge.lo);
+        put(x, c + (size_t)r * x->ldc + VECTOR, hi[r], edge.hi);
+    }
+}
+
+/* The last rows, fewer than ROWS. */
+static void run_rest(const struct gdfo_panel_product *x, const unsigned char *panel, size_t row,
+                     size_t col, struct edge edge)
+{
+    const unsigned char *a = x->rows + row * row_bytes(x->k);
+    float *c = x->c + row * x->ldc + col;
+    switch (x->m - row) {
+    case 5: run_tile(x, panel, a, c, edge, 5); break;
+    case 4: run_tile(x, panel, a, c, edge, 4); break;
+    case 3: run_tile(x, panel, a, c, edge, 3); break;
+    case 2: run_tile(x, panel, a, c, edge, 2); break;
+    case 1: run_tile(x, panel, a, c, edge, 1); break;
+    default: break;
+    }
+}
+
+static struct edge edge_of(size_t n)
+{
+    struct edge e = {0xFFFF, 0xFFFF};
+    if (n < VECTOR) {
+        e.lo = (__mmask16)((1u << n) - 1u);
+        e.hi = 0;
+    } else if (n < 2 * VECTOR) {
+        e.hi = (__mmask16)((1u << (n - VECTOR)) - 1u);
+    }
+    return e;
+}
+
+static void run_rows(const struct gdfo_panel_product *x)
+{
+    const size_t stride = row_bytes(x->k);
+    const unsigned char *panel = x->panels;
+    for (size_t col = 0; col < x->n; col += GDFO_PACK_COLUMNS, panel += panel_bytes(x->k)) {
+        const struct edge edge = edge_of(x->n - col);
+        size_t row = 0;
+        for (; row + ROWS <= x->m; row += ROWS) {
+            run_tile(x, panel, x->rows + row * stride, x->c + row * x->ldc + col, edge, ROWS);
+        }
+        run_rest(x, panel, row, col, edge);
+    }
+}
+
+static void product(const struct gdfo_panel_product *x)
+{
+    for (size_t row = 0; row < x->m; row += L2) {
+        struct gdfo_panel_product part = *x;
+        part.m = x->m - row < L2 ? x->m - row : L2;
+        part.rows += row * row_bytes(x->k);
+        part.c += row * x->ldc;
+        run_rows(&part);
+    }
+}
+
+const struct gdfo_pack_kernels gdfo_pack_int8_avx512 = {
+    .name = "int8/avx512",
+    .panel_bytes = panel_bytes,
+    .row_bytes = row_bytes,
+    .fill = fill,
+    .prepare = prepare,
+    .product = product,
+};
