@@ -120,8 +120,15 @@ static enum gdfo_status check_spec(const struct gdfo_tokenizer_spec *s, struct g
     if (status == GDFO_STATUS_OK) {
         status = check_id("EOS", s->eos, s->tokens.n, err);
     }
-    if (status == GDFO_STATUS_OK && s->add_bos && s->bos < 0) {
-        return gdfo_error_set(err, GDFO_STATUS_FORMAT, "BOS is to be added, but has no id");
+    if (status == GDFO_STATUS_OK && s->has_mask) {
+        status = check_id("mask", s->mask, s->tokens.n, err);
+    }
+    if (status == GDFO_STATUS_OK && s->kind == GDFO_TOKENIZER_WORDPIECE) {
+        status = check_id("unknown", s->unk, s->tokens.n, err);
+    }
+    if (status == GDFO_STATUS_OK && ((s->add_bos && s->bos < 0) || (s->add_eos && s->eos < 0))) {
+        return gdfo_error_set(err, GDFO_STATUS_FORMAT, "%s is to be added, but has no id",
+                              s->bos < 0 && s->add_bos ? "BOS" : "EOS");
     }
     return status;
 }
@@ -137,6 +144,9 @@ static enum gdfo_status prepare(struct gdfo_tokenizer *t, struct gdfo_error *err
     }
     for (size_t i = 0; i < 256; i++) {
         t->byte_ids[i] = -1;
+    }
+    if (t->spec.kind == GDFO_TOKENIZER_WORDPIECE) {
+        return gdfo_wordpiece_prepare(t, err);
     }
     return t->spec.kind == GDFO_TOKENIZER_SPM ? gdfo_spm_prepare(t, err) : gdfo_bpe_prepare(t, err);
 }
@@ -194,7 +204,9 @@ static enum gdfo_status encode(const struct gdfo_tokenizer *t, const char *text,
         struct gdfo_spm_text spm = {text, n_bytes, is_first && t->spec.add_space_prefix};
         return gdfo_spm_encode(t, &spm, out, err);
     }
-    return gdfo_bpe_encode(t, text, n_bytes, out, err);
+    return t->spec.kind == GDFO_TOKENIZER_WORDPIECE
+               ? gdfo_wordpiece_encode(t, text, n_bytes, out, err)
+               : gdfo_bpe_encode(t, text, n_bytes, out, err);
 }
 
 enum gdfo_status gdfo_tokenizer_encode(const struct gdfo_tokenizer *t, const char *text,
@@ -224,6 +236,8 @@ enum gdfo_status gdfo_tokenizer_decode(const struct gdfo_tokenizer *t, const int
         text = gdfo_text_list_at(&t->spec.tokens, (size_t)ids[i], &n_text);
         if (t->spec.kind == GDFO_TOKENIZER_SPM) {
             gdfo_spm_decode(t, ids[i], out);
+        } else if (t->spec.kind == GDFO_TOKENIZER_WORDPIECE) {
+            gdfo_wordpiece_decode(text, n_text, out);
         } else {
             gdfo_bpe_decode(text, n_text, out);
         }
@@ -248,6 +262,21 @@ int32_t gdfo_tokenizer_bos(const struct gdfo_tokenizer *t)
 int32_t gdfo_tokenizer_eos(const struct gdfo_tokenizer *t)
 {
     return t->spec.eos;
+}
+
+int32_t gdfo_tokenizer_end(const struct gdfo_tokenizer *t)
+{
+    return t->spec.add_eos ? t->spec.eos : -1;
+}
+
+int32_t gdfo_tokenizer_mask(const struct gdfo_tokenizer *t)
+{
+    return t->spec.has_mask ? t->spec.mask : -1;
+}
+
+int gdfo_tokenizer_mask_eats_blank(const struct gdfo_tokenizer *t)
+{
+    return t->spec.kind != GDFO_TOKENIZER_WORDPIECE;
 }
 
 int gdfo_tokenizer_is_control(const struct gdfo_tokenizer *t, int32_t id)

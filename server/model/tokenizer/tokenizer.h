@@ -10,10 +10,12 @@
 
 /*
  * Text to token ids and back (teachers.md 6.3). Immutable after creation: any thread. Kinds:
- * byte-level BPE ("gpt2", with the gpt2 or smollm pre-tokeniser) and SPM ("llama"). Example text
- * never yields a control token, and nothing is dropped: a byte or character that the vocabulary
- * has no token for is an error that names it. With BPE, decode(encode(s)) == s; SPM may put one
- * blank in front.
+ * byte-level BPE ("gpt2", with the gpt2 or smollm pre-tokeniser; RoBERTa's is GPT-2's with special
+ * tokens of its own), SPM ("llama") and BERT's WordPiece. Example text never yields a control
+ * token. With BPE and SPM nothing is dropped: a byte or character that the vocabulary has no token
+ * for is an error that names it; BPE: decode(encode(s)) == s, SPM may put one blank in front.
+ * WordPiece gives its unknown token for such a word, and decoding gives the words with one blank
+ * between.
  *
  *   gdfo_model_file_tokenizer(file, &t, &err);
  *   gdfo_tokenizer_encode(t, text, strlen(text), &ids, &err);   ids is {0} before its first use
@@ -28,7 +30,8 @@ enum gdfo_tokenizer_kind {
     GDFO_TOKENIZER_NONE,
     GDFO_TOKENIZER_GPT2,   /* byte-level BPE, pre-tokeniser "gpt2" */
     GDFO_TOKENIZER_SMOLLM, /* byte-level BPE, numbers cut out first */
-    GDFO_TOKENIZER_SPM
+    GDFO_TOKENIZER_SPM,
+    GDFO_TOKENIZER_WORDPIECE /* BERT's basic tokenizer, then WordPiece */
 };
 
 enum gdfo_token_type { /* as tokenizer.ggml.token_type numbers them */
@@ -49,6 +52,10 @@ struct gdfo_tokenizer_spec {
     int32_t bos, eos;             /* -1: none */
     int add_bos;                  /* BOS belongs in front of every text */
     int add_space_prefix;         /* SPM */
+    int add_eos;                  /* EOS ([SEP], </s>) belongs behind every text */
+    int has_mask;                 /* masked language models */
+    int32_t mask, unk;            /* unk: WordPiece, the token of a word it cannot spell */
+    int lower_case, strip_accents, split_cjk; /* WordPiece */
 };
 void gdfo_tokenizer_spec_deinit(struct gdfo_tokenizer_spec *spec);
 
@@ -79,6 +86,11 @@ size_t gdfo_tokenizer_vocab(const struct gdfo_tokenizer *t);
 int32_t gdfo_tokenizer_bos(
     const struct gdfo_tokenizer *t); /* -1 when the model adds none in front of a text */
 int32_t gdfo_tokenizer_eos(const struct gdfo_tokenizer *t); /* -1 when the model has none */
+int32_t gdfo_tokenizer_end(
+    const struct gdfo_tokenizer *t); /* -1 when the model adds none behind a text */
+int32_t gdfo_tokenizer_mask(const struct gdfo_tokenizer *t); /* -1 when the model has none */
+/* White space in front of the mask belongs to it (RoBERTa). */
+int gdfo_tokenizer_mask_eats_blank(const struct gdfo_tokenizer *t);
 int gdfo_tokenizer_is_control(const struct gdfo_tokenizer *t,
                               int32_t id);        /* control, unknown, unused */
 const char *gdfo_tokenizer_unicode_version(void); /* of the letter and number classes */

@@ -43,6 +43,13 @@ struct gdfo_spm_text {
 GDFO_MUST_USE enum gdfo_status gdfo_spm_encode(const struct gdfo_tokenizer *t,
                                                const struct gdfo_spm_text *text,
                                                struct gdfo_ids *out, struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_wordpiece_prepare(const struct gdfo_tokenizer *t,
+                                                      struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_wordpiece_encode(const struct gdfo_tokenizer *t,
+                                                     const char *text, size_t n,
+                                                     struct gdfo_ids *out, struct gdfo_error *err);
+void gdfo_wordpiece_decode(const char *token, size_t n, struct gdfo_buf *out);
+
 void gdfo_spm_decode(const struct gdfo_tokenizer *t, int32_t id, struct gdfo_buf *out);
 
 #endif
