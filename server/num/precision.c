@@ -1,7 +1,7 @@
 #include "server/num/precision.h"
 
 #include "server/num/gemm.h"
-#include "server/num/pack_priv.h"
+#include "server/num/kernels/pack_kernels.h"
 
 #include <stdio.h>
 #include <string.h>
