@@ -29,7 +29,9 @@ struct gdfo_lifecycle {
     struct gdfo_sched *sched;
     struct gdfo_edge *edge;
     struct gdfo_http_deps deps;
+    struct gdfo_http_socket socket;
     struct gdfo_http *http;
+    int is_abandoned; /* stop.seconds were over before the workers had ended */
     char url[160];
 };
 
@@ -137,17 +139,36 @@ static void stop_edge(struct gdfo_lifecycle *l)
     gdfo_edge_destroy(l->edge);
 }
 
-static enum gdfo_status start_http(struct gdfo_lifecycle *l, struct gdfo_error *err)
+static struct gdfo_http_config http_config(struct gdfo_lifecycle *l)
 {
     const struct gdfo_config *c = l->config;
     struct gdfo_http_config http = gdfo_http_config_default();
-    int is_v6 = strchr(c->http_bind, ':') != NULL;
-    enum gdfo_status status;
     http.bind = c->http_bind;
     http.port = (unsigned)c->http_port;
     http.n_threads = (unsigned)c->http_threads;
     http.hosts = c->http_hosts[0] ? c->http_hosts : NULL;
-    status = gdfo_http_start(&l->http, &http, &l->deps, err);
+    http.socket = &l->socket;
+    return http;
+}
+
+/* Before any job is touched: an address in use is no reason to begin. */
+static enum gdfo_status start_listening(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_http_config http = http_config(l);
+    return gdfo_http_bind(&http, &l->socket, err);
+}
+
+static void stop_listening(struct gdfo_lifecycle *l)
+{
+    gdfo_http_unbind(&l->socket);
+}
+
+static enum gdfo_status start_http(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_config *c = l->config;
+    const struct gdfo_http_config http = http_config(l);
+    int is_v6 = strchr(c->http_bind, ':') != NULL;
+    enum gdfo_status status = gdfo_http_start(&l->http, &http, &l->deps, err);
     if (status == GDFO_STATUS_OK) {
         GDFO_IGNORE(snprintf(l->url, sizeof l->url, is_v6 ? "http://[%s]:%u" : "http://%s:%u",
                              c->http_bind, gdfo_http_port(l->http)));
@@ -155,7 +176,8 @@ static enum gdfo_status start_http(struct gdfo_lifecycle *l, struct gdfo_error *
     return status;
 }
 
-/* Accepts no more, lets the scheduler answer what is parked, then closes what is open. */
+/* Accepts no more, lets the scheduler answer what is parked, then closes what is open; unless the
+ * workers take longer than they are given. */
 static void stop_http(struct gdfo_lifecycle *l)
 {
     if (!l->http) {
@@ -163,6 +185,10 @@ static void stop_http(struct gdfo_lifecycle *l)
     }
     gdfo_http_quiesce(l->http);
     gdfo_edge_close(l->edge);
+    if (!gdfo_sched_drain(l->sched)) {
+        l->is_abandoned = 1;
+        return;
+    }
     gdfo_sched_stop(l->sched);
     l->sched = NULL;
     gdfo_http_stop(l->http);
@@ -178,21 +204,26 @@ static const struct part {
     enum gdfo_exit failed;
 } parts[] = {
     {"data.dir", start_store, stop_store, GDFO_EXIT_DATA},
+    {"http", start_listening, stop_listening, GDFO_EXIT_USAGE},
     {"compute.threads", start_pool, stop_pool, GDFO_EXIT_USAGE},
     {"models.dir", start_models, stop_models, GDFO_EXIT_USAGE},
     {"scheduler", start_sched, stop_sched, GDFO_EXIT_RUNNING},
     {"edge", start_edge, stop_edge, GDFO_EXIT_RUNNING},
-    {"http", start_http, stop_http, GDFO_EXIT_USAGE},
+    {"http", start_http, stop_http, GDFO_EXIT_RUNNING},
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 
-/* The first n parts, last one first. */
-static void stop_parts(struct gdfo_lifecycle *l, size_t n)
+/* The first n parts, last one first. 0 when one could not be. */
+static int stop_parts(struct gdfo_lifecycle *l, size_t n)
 {
-    while (n > 0) {
+    while (n > 0 && !l->is_abandoned) {
         parts[--n].stop(l);
     }
+    if (l->is_abandoned) {
+        return 0;
+    }
     gdfo_mem_free(l);
+    return 1;
 }
 
 static enum gdfo_exit exit_of(const struct part *part, enum gdfo_status status)
@@ -200,8 +231,8 @@ static enum gdfo_exit exit_of(const struct part *part, enum gdfo_status status)
     if (status == GDFO_STATUS_NO_MEMORY) {
         return GDFO_EXIT_RUNNING;
     }
-    return part->start == start_http && status == GDFO_STATUS_BUSY ? GDFO_EXIT_ADDRESS
-                                                                   : part->failed;
+    return part->start == start_listening && status == GDFO_STATUS_BUSY ? GDFO_EXIT_ADDRESS
+                                                                        : part->failed;
 }
 
 static void raise_descriptors(void)
@@ -223,11 +254,12 @@ enum gdfo_exit gdfo_lifecycle_start(struct gdfo_lifecycle **out, const struct gd
     }
     raise_descriptors();
     l->config = config;
+    l->socket.fd = -1;
     for (size_t i = 0; i < N_PARTS; i++) {
         enum gdfo_status status = parts[i].start(l, err);
         if (status != GDFO_STATUS_OK) {
             GDFO_IGNORE(gdfo_error_prefix(err, "%s", parts[i].name));
-            stop_parts(l, i + 1);
+            (void)stop_parts(l, i + 1); /* nobody was served, so the last part can be stopped */
             return exit_of(&parts[i], status);
         }
     }
@@ -240,7 +272,7 @@ const char *gdfo_lifecycle_url(const struct gdfo_lifecycle *l)
     return l->url;
 }
 
-void gdfo_lifecycle_stop(struct gdfo_lifecycle *l)
+int gdfo_lifecycle_stop(struct gdfo_lifecycle *l)
 {
-    stop_parts(l, N_PARTS);
+    return stop_parts(l, N_PARTS);
 }

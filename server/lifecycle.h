@@ -24,6 +24,8 @@ GDFO_MUST_USE enum gdfo_exit gdfo_lifecycle_start(struct gdfo_lifecycle **out,
                                                   const struct gdfo_config *config,
                                                   struct gdfo_error *err);
 const char *gdfo_lifecycle_url(const struct gdfo_lifecycle *l); /* http://127.0.0.1:8787 */
-void gdfo_lifecycle_stop(struct gdfo_lifecycle *l);
+/* 1 when everything has ended. 0 when stop.seconds were over first: threads still use what l owns,
+ * nothing was freed, and the caller leaves the process at once; all is durable. */
+GDFO_MUST_USE int gdfo_lifecycle_stop(struct gdfo_lifecycle *l);
 
 #endif

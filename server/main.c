@@ -5,8 +5,10 @@
 #include "server/lifecycle.h"
 #include "server/signals.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SHOWN_MAX_BYTES ((size_t)256 << 10)
 
@@ -27,7 +29,11 @@ static int serve(const struct gdfo_config *config)
     (void)printf("ready %s\n", gdfo_lifecycle_url(l));
     (void)fflush(stdout);
     gdfo_signals_wait();
-    gdfo_lifecycle_stop(l);
+    if (!gdfo_lifecycle_stop(l)) {
+        gdfo_log(GDFO_LOG_WARN, "main", "ev=left what=calls_in_flight after_s=%" PRId64,
+                 config->stop_seconds);
+        _exit(GDFO_EXIT_STOPPED);
+    }
     gdfo_log(GDFO_LOG_INFO, "main", "ev=stopped");
     return GDFO_EXIT_STOPPED;
 }

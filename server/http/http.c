@@ -350,27 +350,47 @@ static struct gdfo_http *create(const struct gdfo_http_config *cfg,
     return h;
 }
 
+enum gdfo_status gdfo_http_bind(const struct gdfo_http_config *cfg, struct gdfo_http_socket *out,
+                                struct gdfo_error *err)
+{
+    out->fd = -1;
+    return gdfo_http_listen(cfg->bind, cfg->port, &out->fd, &out->port, err);
+}
+
+void gdfo_http_unbind(struct gdfo_http_socket *socket)
+{
+    if (socket->fd >= 0) {
+        (void)close(socket->fd);
+        socket->fd = -1;
+    }
+}
+
 enum gdfo_status gdfo_http_start(struct gdfo_http **out, const struct gdfo_http_config *cfg,
                                  const struct gdfo_http_deps *deps, struct gdfo_error *err)
 {
-    int fd = -1;
-    enum gdfo_status status;
+    struct gdfo_http_socket own = {.fd = -1};
+    struct gdfo_http_socket *socket = cfg->socket ? cfg->socket : &own;
+    enum gdfo_status status = GDFO_STATUS_OK;
     struct gdfo_http *h = create(cfg, deps);
     if (!h) {
         return gdfo_error_no_memory(err, "starting the REST edge");
     }
-    status = gdfo_http_listen(cfg->bind, cfg->port, &fd, &h->port, err);
+    if (socket->fd < 0) {
+        status = gdfo_http_bind(cfg, socket, err);
+    }
     if (status != GDFO_STATUS_OK) {
         destroy(h);
         return status;
     }
-    h->daemon = start_without_signals(h, fd);
+    h->port = socket->port;
+    h->daemon = start_without_signals(h, socket->fd);
     if (!h->daemon) {
-        (void)close(fd);
+        gdfo_http_unbind(socket);
         destroy(h);
         return gdfo_error_set(err, GDFO_STATUS_IO, "microhttpd %s did not start on %s:%u",
                               MHD_get_version(), cfg->bind, cfg->port);
     }
+    socket->fd = -1;
     *out = h;
     return GDFO_STATUS_OK;
 }

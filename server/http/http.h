@@ -14,6 +14,8 @@
  * connection and is answered when a worker is done).
  *
  *   struct gdfo_http_config c = gdfo_http_config_default();
+ *   status = gdfo_http_bind(&c, &socket, &err);              clients queue from here on
+ *   c.socket = &socket;                                       or NULL, and start binds by itself
  *   status = gdfo_http_start(&http, &c, &deps, &err);        prints nothing; 0 = any port
  *   printf("ready http://%s:%u\n", c.bind, gdfo_http_port(http));
  *   gdfo_http_quiesce(http);                                  no new connection from here on
@@ -30,14 +32,20 @@ struct gdfo_predict;
 
 #define GDFO_HTTP_HOSTS_MAX 16
 
+struct gdfo_http_socket { /* listening; clients queue in it until gdfo_http_start */
+    int fd;               /* -1: none, or taken over by gdfo_http_start */
+    unsigned port;
+};
+
 struct gdfo_http_config {
     const char *bind;   /* 127.0.0.1, ::1 or localhost: while there are no tokens, nothing else */
     unsigned port;      /* 0 = any free one */
     unsigned n_threads; /* of microhttpd's pool */
     const char *hosts;  /* further names accepted in Host and Origin, by commas; NULL = none */
     unsigned n_connections, n_per_address, idle_seconds;
-    size_t json_max_bytes;     /* of a JSON body */
-    uint64_t upload_max_bytes; /* of an uploaded file */
+    struct gdfo_http_socket *socket; /* bound before; NULL: start binds one itself */
+    size_t json_max_bytes;           /* of a JSON body */
+    uint64_t upload_max_bytes;       /* of an uploaded file */
 };
 
 struct gdfo_http_config gdfo_http_config_default(void);
@@ -76,13 +84,18 @@ struct gdfo_http_deps {
 };
 
 /*
- * Starts serving.
+ * Takes the address of cfg without serving yet, so that one in use is known before anything else
+ * has begun. out is owned by caller: taken over by gdfo_http_start, else ended by unbind.
  *
- *   *out    owned by caller, ended by gdfo_http_stop()
  *   errors  BUSY         "127.0.0.1:8787 is in use ...": the daemon exits 4
  *           UNSUPPORTED  an address that is not loopback, while there are no tokens
  *           INVALID      not an address
  */
+GDFO_MUST_USE enum gdfo_status gdfo_http_bind(const struct gdfo_http_config *cfg,
+                                              struct gdfo_http_socket *out, struct gdfo_error *err);
+void gdfo_http_unbind(struct gdfo_http_socket *socket); /* one with fd -1 is fine */
+
+/* Starts serving. *out: owned by caller, ended by gdfo_http_stop(). Errors as gdfo_http_bind. */
 GDFO_MUST_USE enum gdfo_status gdfo_http_start(struct gdfo_http **out,
                                                const struct gdfo_http_config *cfg,
                                                const struct gdfo_http_deps *deps,

@@ -45,6 +45,8 @@ struct gdfo_sched {
     int64_t validating_jid; /* a file check under way, 0 for none */
     int64_t maintained_ms;  /* the janitor's own */
     int is_stopping;
+    int64_t stop_ms;
+    unsigned n_ended;   /* threads that are done */
     uint64_t n_changes; /* so that a change between a look and a rest is not slept through */
     unsigned n_seats;   /* threads started: the janitor, then the workers */
     struct seat seats[];
@@ -279,10 +281,8 @@ static void rest(struct gdfo_sched *s, uint64_t seen)
     }
 }
 
-static void *serve(void *arg)
+static void serve_until_stopped(struct gdfo_sched *s, struct seat *seat)
 {
-    struct seat *seat = arg;
-    struct gdfo_sched *s = seat->sched;
     for (;;) {
         struct gdfo_predict *p;
         int is_stopping;
@@ -295,7 +295,7 @@ static void *serve(void *arg)
         if (p) {
             serve_prediction(s, p);
         } else if (is_stopping) {
-            return NULL;
+            return;
         } else if (seat->is_janitor) {
             maintain(s);
             if (!validate_one(s)) {
@@ -305,6 +305,18 @@ static void *serve(void *arg)
             rest(s, seen);
         }
     }
+}
+
+static void *serve(void *arg)
+{
+    struct seat *seat = arg;
+    struct gdfo_sched *s = seat->sched;
+    serve_until_stopped(s, seat);
+    gdfo_lock_acquire(s->lock);
+    s->n_ended++;
+    changed(s);
+    gdfo_lock_release(s->lock);
+    return NULL;
 }
 
 /* ---- moves asked for from outside
@@ -462,6 +474,7 @@ enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *st
         return gdfo_error_no_memory(err, "scheduler");
     }
     s->deps = (struct gdfo_job_deps){store, models, pool, gdfo_clk_system()};
+    s->stop_ms = config->stop_ms;
     s->lock = gdfo_lock_create();
     s->changed = gdfo_cond_create();
     status = s->lock && s->changed ? recover(s, err) : gdfo_error_no_memory(err, "scheduler");
@@ -478,18 +491,38 @@ enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *st
     return GDFO_STATUS_OK;
 }
 
-void gdfo_sched_stop(struct gdfo_sched *s)
+/* With the lock held. */
+static void ask_all_to_stop(struct gdfo_sched *s)
 {
-    if (!s) {
-        return;
-    }
-    gdfo_lock_acquire(s->lock);
     s->is_stopping = 1;
     for (unsigned i = 0; i < s->n_seats; i++) {
         int none = GDFO_JOB_STOP_NONE; /* a job that pauses or cancels already keeps its errand */
         (void)atomic_compare_exchange_strong(&s->seats[i].stop, &none, (int)GDFO_JOB_STOP_DRAIN);
     }
     changed(s);
+}
+
+int gdfo_sched_drain(struct gdfo_sched *s)
+{
+    const struct gdfo_clk *clk = gdfo_clk_system();
+    const int64_t end_ms = gdfo_clk_monotonic_ms(clk) + s->stop_ms;
+    int64_t left_ms = s->stop_ms;
+    GDFO_LOCK_SCOPE(s->lock);
+    ask_all_to_stop(s);
+    while (s->n_ended < s->n_seats && left_ms > 0) {
+        GDFO_IGNORE(gdfo_cond_wait_ms(s->changed, s->lock, left_ms));
+        left_ms = end_ms - gdfo_clk_monotonic_ms(clk);
+    }
+    return s->n_ended == s->n_seats;
+}
+
+void gdfo_sched_stop(struct gdfo_sched *s)
+{
+    if (!s) {
+        return;
+    }
+    gdfo_lock_acquire(s->lock);
+    ask_all_to_stop(s);
     gdfo_lock_release(s->lock);
     for (unsigned i = 0; i < s->n_seats; i++) {
         gdfo_thread_join(s->seats[i].thread);

@@ -19,7 +19,7 @@ struct gdfo_pool;
 
 struct gdfo_sched_config {
     unsigned n_workers; /* 1..256 */
-    int64_t stop_ms;    /* patience at stop for calls in flight */
+    int64_t stop_ms;    /* patience of gdfo_sched_drain for calls in flight */
 };
 
 /* store, models and pool are borrowed until stop. Recovers what a crash left before the first
@@ -28,8 +28,12 @@ GDFO_MUST_USE enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct 
                                                 struct gdfo_models *models, struct gdfo_pool *pool,
                                                 const struct gdfo_sched_config *config,
                                                 struct gdfo_error *err);
-/* Running jobs snapshot and go back to queued (draining); waits for the workers; answers open
- * predictions. */
+/* No job is taken any more; running ones are asked to snapshot and go back to queued (draining),
+ * open predictions are answered. 1 when all workers have ended; 0 when stop_ms were over first:
+ * then threads still use all that was borrowed, and the process can only leave, which loses
+ * nothing. */
+GDFO_MUST_USE int gdfo_sched_drain(struct gdfo_sched *s);
+/* The same without an end to its patience; then frees s. NULL is fine. */
 void gdfo_sched_stop(struct gdfo_sched *s);
 
 void gdfo_sched_wake(struct gdfo_sched *s); /* a job was made or moved */

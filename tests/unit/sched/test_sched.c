@@ -116,6 +116,29 @@ static void a_stop_queues_what_runs_and_the_next_start_takes_it_up(void **state)
     gdfo_store_job_deinit(&b);
 }
 
+static void a_drain_has_the_patience_it_was_given(void **state)
+{
+    struct jobs *j = *state;
+    const struct gdfo_sched_config none = {.n_workers = 1, .stop_ms = 0};
+    struct gdfo_sched *s = NULL;
+    struct gdfo_store_job job;
+    gdfo_test_ok(gdfo_sched_start(&s, j->deps.store, j->deps.models, j->deps.pool, &none, &j->err),
+                 &j->err);
+    job = start_endless(j, s);
+    assert_int_equal(gdfo_sched_drain(s), 0); /* no thread can have ended since it was asked */
+    gdfo_sched_stop(s);
+    jobs_reread(j, &job);
+    assert_int_equal(job.status, GDFO_JOB_QUEUED);
+    s = start(j, 1);
+    await(j, &job, STATE(RUNNING));
+    assert_int_equal(gdfo_sched_drain(s), 1);
+    jobs_reread(j, &job);
+    assert_int_equal(job.status, GDFO_JOB_QUEUED);
+    assert_string_equal(job.reason, "draining");
+    gdfo_sched_stop(s);
+    gdfo_store_job_deinit(&job);
+}
+
 static void paused_stays_paused_until_it_is_resumed(void **state)
 {
     struct jobs *j = *state;
@@ -366,6 +389,7 @@ int main(void)
         CASE(what_was_stored_before_the_start_is_worked_on),
         CASE(files_are_checked_while_every_worker_has_a_job),
         CASE(a_stop_queues_what_runs_and_the_next_start_takes_it_up),
+        CASE(a_drain_has_the_patience_it_was_given),
         CASE(paused_stays_paused_until_it_is_resumed),
         CASE(a_waiting_job_moves_at_once),
         CASE(what_cannot_be_asked_is_refused_with_the_state_it_is_in),
