@@ -17,7 +17,7 @@ struct predict {
     struct gdfo_buf input, body, data; /* data: the document's rows, for --json */
     struct gdfo_rows rows;
     struct gdfo_row batch[BATCH_ROWS];
-    size_t n_batch, n_rows, n_labelled, n_correct;
+    size_t n_batch, n_rows, n_labelled, n_correct, n_truncated;
     double queries, cached, tokens_in, tokens_out;
     char checkpoint[64];
     struct gdfo_json_writer w;
@@ -117,6 +117,8 @@ static int take(struct predict *p, const struct gdfo_json *answer)
     for (const struct gdfo_json *one = gdfo_json_first(data); one; one = gdfo_json_next(one), i++) {
         const char *label = gdfo_cli_text_at(one, "label");
         const struct gdfo_row *row = &p->batch[i];
+        int is_cut = 0;
+        p->n_truncated += gdfo_json_bool(gdfo_cli_at(one, "truncated"), &is_cut) && is_cut;
         if (row->label[0]) {
             p->n_labelled++;
             p->n_correct += label && strcmp(label, row->label) == 0;
@@ -196,6 +198,11 @@ static int finish(struct predict *p)
     if (p->n_labelled) {
         (void)fprintf(p->cli->err, "accuracy %.4f (%zu of %zu)\n",
                       (double)p->n_correct / (double)p->n_labelled, p->n_correct, p->n_labelled);
+    }
+    if (p->n_truncated) {
+        (void)fprintf(p->cli->err,
+                      "%zu texts were cut to the teacher's context; --json says which\n",
+                      p->n_truncated);
     }
     (void)fprintf(p->cli->err, "%zu texts, %.0f queries, %.0f tokens\n", p->n_rows, p->queries,
                   p->tokens_in + p->tokens_out);

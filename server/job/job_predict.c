@@ -22,8 +22,8 @@ struct prediction {
     struct gdfo_job_texts texts;
     float *form_lp, *lp, *anchors, *scores; /* [n][F], [n][L], [n][A], [n][L] */
     double *wide;                           /* [n][L] */
+    uint8_t *truncated;                     /* [n] */
     struct gdfo_usage usage;
-    uint32_t n_truncated;
 };
 
 int gdfo_variant_parse(const char *name, enum gdfo_variant *out)
@@ -154,7 +154,8 @@ static enum gdfo_status make_memory(struct prediction *p, struct gdfo_error *err
     p->anchors = gdfo_mem_array(n * GDFO_ANCHORS_MAX, sizeof *p->anchors);
     p->scores = gdfo_mem_array(n * n_labels, sizeof *p->scores);
     p->wide = gdfo_mem_array(n * n_labels, sizeof *p->wide);
-    return p->form_lp && p->lp && p->anchors && p->scores && p->wide
+    p->truncated = gdfo_mem_array(n, sizeof *p->truncated);
+    return p->form_lp && p->lp && p->anchors && p->scores && p->wide && p->truncated
                ? GDFO_STATUS_OK
                : gdfo_error_no_memory(err, "scores");
 }
@@ -183,7 +184,8 @@ static struct gdfo_score_req request_of(const struct prediction *p)
 static enum gdfo_status ask(struct prediction *p, struct gdfo_error *err)
 {
     struct gdfo_score_req req = request_of(p);
-    struct gdfo_score_res res = {.lp = p->form_lp, .anchor_lp = p->anchors};
+    struct gdfo_score_res res = {
+        .lp = p->form_lp, .anchor_lp = p->anchors, .truncated = p->truncated};
     struct gdfo_usage worst = {0};
     struct gdfo_store_service_call call = {
         .kind = "predict", .tch = p->job.tch, .jid = p->job.jid, .n_queries = (int64_t)p->texts.n};
@@ -203,7 +205,6 @@ static enum gdfo_status ask(struct prediction *p, struct gdfo_error *err)
     }
     status = gdfo_teacher_run(p->parts.teacher, &req, &res, err);
     p->usage = res.usage;
-    p->n_truncated = res.n_truncated;
     end = gdfo_store_service_end(
         p->deps->store, sid, status == GDFO_STATUS_OK ? "done" : "rejected", res.usage.tokens_in,
         res.usage.tokens_out, status == GDFO_STATUS_OK ? err : NULL);
@@ -249,6 +250,7 @@ static void write_row(const struct prediction *p, struct gdfo_json_writer *w, si
         gdfo_json_close(w, '}');
     }
     gdfo_json_put_num(w, "mass", mass);
+    gdfo_json_put_bool(w, "truncated", p->truncated[row]);
     gdfo_json_close(w, '}');
 }
 
@@ -271,7 +273,6 @@ static enum gdfo_status write_answer(const struct prediction *p, struct gdfo_buf
         write_row(p, &w, i, mass[i]);
     }
     gdfo_json_close(&w, ']');
-    gdfo_json_put_int(&w, "truncated", p->n_truncated);
     gdfo_json_open(&w, "usage", '{');
     gdfo_json_put_int(&w, "queries", p->texts.n);
     gdfo_json_put_int(&w, "cached", 0);
@@ -291,6 +292,7 @@ static void prediction_deinit(struct prediction *p)
     gdfo_mem_free(p->anchors);
     gdfo_mem_free(p->scores);
     gdfo_mem_free(p->wide);
+    gdfo_mem_free(p->truncated);
     gdfo_job_texts_deinit(&p->texts);
     gdfo_job_parts_deinit(&p->parts);
     gdfo_artefact_destroy(p->artefact);

@@ -70,6 +70,8 @@ struct gdfo_score_res {
         *anchor_lp; /* [n_prompts][n_examples][n_anchors], caller's storage; NULL when none asked */
     struct gdfo_usage usage;
     uint32_t n_truncated; /* examples whose text was cut to fit the teacher's context */
+    uint8_t *truncated;   /* [n_examples] 1 for such an example, caller's storage; NULL: not asked.
+                             The stack does not keep it: an answer on file has the number only. */
 };
 
 enum gdfo_soft { GDFO_SOFT_NONE, GDFO_SOFT_WHOLE, GDFO_SOFT_SPLICED };

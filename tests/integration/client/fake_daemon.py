@@ -233,7 +233,7 @@ class FakeDaemon:
             text = row.get('text') or row['text_a'] + row['text_b']
             label = self.labels[0] if 'good' in text else self.labels[1]
             data.append({'label': label, 'lp': {n: -0.1 if n == label else -2.5 for n in self.labels},
-                         'mass': 0.97, 'truncated': False})
+                         'mass': 0.97, 'truncated': 'long' in text})
         return {'object': 'prediction_list', 'model': ask['model'], 'checkpoint': 'ftckpt-1', 'data': data,
                 'usage': {'queries': len(data), 'cached': 0, 'tokens_in': 10 * len(data), 'tokens_out': 0}}
 

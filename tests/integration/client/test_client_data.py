@@ -158,6 +158,14 @@ class Predict(Case):
         self.assertEqual((doc['labelled'], doc['correct'], len(doc['data'])), (3, 2, 4))
         self.assertAlmostEqual(doc['accuracy'], 2 / 3)
 
+    def test_texts_that_were_cut_are_told(self):
+        rows = '{"text":"good"}\n{"text":"long"}\n{"text":"bad"}\n'
+        path = self.write('t.jsonl', rows)
+        doc = self.ok('predict', 'm', path, '--json').json()
+        self.assertEqual([one['truncated'] for one in doc['data']], [False, True, False])
+        self.assertIn('1 texts were cut', self.ok('predict', 'm', path).err)
+        self.assertNotIn('cut', self.ok('predict', 'm', stdin=b'good\n').err)
+
     def test_integer_labels_are_their_decimal_text(self):
         self.daemon.labels = ('0', '1')
         done = self.ok('predict', 'm', stdin=b'{"text":"good","label":0}\n{"text":"bad","label":1}\n')

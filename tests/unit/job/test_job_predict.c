@@ -118,6 +118,29 @@ static void one_by_one_is_all_at_once(void **state)
     gdfo_store_job_deinit(&job);
 }
 
+static void each_row_says_whether_its_text_was_cut(void **state)
+{
+    struct jobs *j = *state;
+    struct gdfo_store_job job = jobs_finish(j, &(struct jobs_order){0});
+    struct gdfo_job_predict r = request(job.id, GDFO_VARIANT_TUNED);
+    char lengthy[8000];
+    const struct gdfo_job_input inputs[3] = {{"fun", NULL}, {lengthy, NULL}, {"sun", NULL}};
+    struct gdfo_json *answer;
+    for (size_t i = 0; i < sizeof lengthy; i++) {
+        lengthy[i] = " the cat sat"[i % 12];
+    }
+    lengthy[sizeof lengthy - 1] = '\0';
+    r.inputs = inputs;
+    answer = predict(j, &r);
+    for (size_t i = 0; i < 3; i++) {
+        int is_cut = 9;
+        assert_int_equal(gdfo_json_bool(gdfo_json_get(row(answer, i), "truncated"), &is_cut), 1);
+        assert_int_equal(is_cut, i == 1);
+    }
+    gdfo_json_destroy(answer);
+    gdfo_store_job_deinit(&job);
+}
+
 static void job_checkpoint_and_model_name_the_same_prompt(void **state)
 {
     struct jobs *j = *state;
@@ -222,6 +245,7 @@ int main(void)
         CASE(every_variant_gives_a_distribution_over_the_labels),
         CASE(calibration_moves_all_texts_along_one_line),
         CASE(one_by_one_is_all_at_once),
+        CASE(each_row_says_whether_its_text_was_cut),
         CASE(job_checkpoint_and_model_name_the_same_prompt),
         CASE(scores_come_only_when_asked_for),
         CASE(what_has_no_prompt_is_refused),

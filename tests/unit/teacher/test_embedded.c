@@ -265,6 +265,30 @@ static void a_text_past_the_context_is_cut_and_counted(void **state)
     assert_true(res.usage.tokens_in <= 512);
 }
 
+static void each_text_says_whether_it_was_cut(void **state)
+{
+    struct tiny *t = *state;
+    char text[6000];
+    const struct gdfo_text given[3] = {{text, 40}, {text, sizeof text}, {text, 41}};
+    uint8_t cut[3] = {9, 9, 9};
+    float lp[6];
+    struct gdfo_error err = {0};
+    struct gdfo_score_req req = request(NULL, 1, 0, GDFO_POSITION_SUFFIX);
+    struct gdfo_score_res res = {.lp = lp, .truncated = cut};
+    for (size_t i = 0; i < sizeof text; i++) {
+        text[i] = " the cat sat"[i % 12];
+    }
+    req.bodies = given;
+    req.n_examples = 3;
+    req.n_forms = 2;
+    req.n_anchors = 0;
+    gdfo_test_ok(gdfo_teacher_run(t->teacher, &req, &res, &err), &err);
+    assert_int_equal(res.n_truncated, 1);
+    assert_int_equal(cut[0], 0);
+    assert_int_equal(cut[1], 1);
+    assert_int_equal(cut[2], 0);
+}
+
 static void refuse(struct tiny *t, const struct gdfo_score_req *req, enum gdfo_status want,
                    const char *words)
 {
@@ -352,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_small_cache_gives_the_same_bits),
         cmocka_unit_test(usage_is_counted_by_contract),
         cmocka_unit_test(a_text_past_the_context_is_cut_and_counted),
+        cmocka_unit_test(each_text_says_whether_it_was_cut),
         cmocka_unit_test(bad_requests_never_reach_the_model),
         cmocka_unit_test(an_unknown_adapter_names_those_there_are),
         cmocka_unit_test(the_probe_says_what_it_can),

@@ -472,8 +472,11 @@ static enum gdfo_status run_call(struct call *c, struct gdfo_error *err)
     }
     c->res->n_truncated = 0;
     for (uint32_t b = 0; status == GDFO_STATUS_OK && b < c->req->n_examples; b++) {
-        size_t n_ids = gdfo_text_cache_at(c->t->texts, c->t->indices[b])->n_ids;
-        c->res->n_truncated += n_ids > c->n_text_max;
+        uint32_t is_cut = gdfo_text_cache_at(c->t->texts, c->t->indices[b])->n_ids > c->n_text_max;
+        c->res->n_truncated += is_cut;
+        if (c->res->truncated) {
+            c->res->truncated[b] = (uint8_t)is_cut;
+        }
     }
     c->res->usage = usage_of(c);
     return status;
