@@ -50,7 +50,10 @@ static enum gdfo_status allocate(struct gdfo_forward *f, struct gdfo_error *err)
     f->x = gdfo_mem_aligned(n_x, sizeof *f->x);
     f->runs = gdfo_mem_array(n, sizeof *f->runs);
     f->scored = gdfo_mem_array(n, sizeof *f->scored);
-    if (!f->x || !f->runs || !f->scored) {
+    if (f->family->is_both_ways) {
+        f->added = (const float **)gdfo_mem_array(n, sizeof *f->added);
+    }
+    if (!f->x || !f->runs || !f->scored || (f->family->is_both_ways && !f->added)) {
         return gdfo_error_no_memory(err, "forward workspace");
     }
     st = gdfo_vocab_head_init(&f->head, f->model, f->pool, err);
@@ -76,6 +79,7 @@ enum gdfo_status gdfo_forward_create(struct gdfo_forward **out, const struct gdf
     f->model = model;
     f->family = gdfo_family_of(model);
     f->pool = pool;
+    f->wants_features = options && options->wants_features;
     st = choose_sizes(f, options, err);
     if (st == GDFO_STATUS_OK) {
         st = allocate(f, err);
@@ -96,6 +100,7 @@ void gdfo_forward_destroy(struct gdfo_forward *f)
         gdfo_mem_free(f->x);
         gdfo_mem_free(f->runs);
         gdfo_mem_free(f->scored);
+        gdfo_mem_free((void *)f->added);
         gdfo_mem_free(f);
     }
 }
@@ -111,7 +116,8 @@ static size_t n_scored_of(const struct gdfo_run *run, size_t n)
 {
     switch (run->scored) {
     case GDFO_SCORED_NONE: return 0;
-    case GDFO_SCORED_LAST: return 1;
+    case GDFO_SCORED_LAST:
+    case GDFO_SCORED_AT: return 1;
     case GDFO_SCORED_ALL: return n;
     }
     return 0;
@@ -144,7 +150,7 @@ static enum gdfo_status check_pieces(const struct gdfo_forward *f, const struct 
     size_t vocab = gdfo_model_config(f->model)->vocab;
     for (size_t i = 0; i < run->n_pieces; i++) {
         const struct gdfo_piece *p = &run->pieces[i];
-        if (p->n > 0 && !p->ids == !p->rows) {
+        if (p->n > 0 && (f->family->is_both_ways ? !p->ids && !p->rows : !p->ids == !p->rows)) {
             return gdfo_error_set(err, GDFO_STATUS_INVALID, "piece %zu: want ids or rows", i);
         }
         for (size_t j = 0; p->ids && j < p->n; j++) {
@@ -166,6 +172,10 @@ static enum gdfo_status check_length(const struct gdfo_forward *f, const struct 
     if (n == 0) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "no position: want 1 or more");
     }
+    if (run->scored == GDFO_SCORED_AT && run->scored_at >= n) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID, "scored position %zu: want 0..%zu",
+                              run->scored_at, n - 1);
+    }
     if (n > f->sizes.positions_max) {
         return gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu positions: at most %zu", n,
                               f->sizes.positions_max);
@@ -182,6 +192,12 @@ static enum gdfo_status check_length(const struct gdfo_forward *f, const struct 
 static enum gdfo_status check_caches(const struct gdfo_forward *f, const struct gdfo_run *run,
                                      struct gdfo_error *err)
 {
+    if (f->family->is_both_ways && (run->past || run->keep)) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "past or keep: every position of a \"%s\" model sees all others, so "
+                              "nothing can be kept",
+                              f->family->name);
+    }
     if (run->past && run->keep) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "past and keep: want one of them");
     }
@@ -252,17 +268,22 @@ static enum gdfo_status check(const struct gdfo_forward *f, const struct gdfo_ru
 
 /* ---- the pass -------------------------------------------------------------------------------- */
 
-/* Copies the inputs of one run to x; returns the number of its positions. */
-static size_t embed_run(const struct gdfo_forward *f, const struct gdfo_run *run, float *x)
+/* Copies the inputs of one run to row `first` of the pack and on; returns the number of its
+ * positions. */
+static size_t embed_run(const struct gdfo_forward *f, const struct gdfo_run *run, size_t first)
 {
     size_t d = gdfo_model_config(f->model)->d_model;
     const float *table = gdfo_model_embed(f->model);
+    float *x = f->x + first * d;
     size_t n = 0;
     for (size_t i = 0; i < run->n_pieces; i++) {
         const struct gdfo_piece *p = &run->pieces[i];
         for (size_t j = 0; j < p->n; j++, n++) {
             const float *row = p->ids ? table + (size_t)p->ids[j] * d : p->rows + j * d;
             memcpy(x + n * d, row, d * sizeof *x);
+            if (f->added) {
+                f->added[first + n] = p->ids && p->rows ? p->rows + j * d : NULL;
+            }
         }
     }
     return n;
@@ -271,14 +292,14 @@ static size_t embed_run(const struct gdfo_forward *f, const struct gdfo_run *run
 /* Packs one run behind the others. */
 static void pack_run(struct gdfo_forward *f, struct gdfo_pass *pass, const struct gdfo_run *run)
 {
-    size_t d = gdfo_model_config(f->model)->d_model;
     struct gdfo_pass_run *r = &f->runs[pass->n_runs++];
     size_t n_scored;
     *r = (struct gdfo_pass_run){.first = pass->n, .past = run->past, .keep = run->keep};
-    r->n = embed_run(f, run, f->x + pass->n * d);
+    r->n = embed_run(f, run, pass->n);
     r->n_past = run->past ? run->past->n : 0;
     n_scored = n_scored_of(run, r->n);
-    r->q_first = r->n - n_scored;
+    r->q_first = run->scored == GDFO_SCORED_AT ? run->scored_at : r->n - n_scored;
+    r->q_end = r->q_first + n_scored;
     for (size_t i = 0; i < n_scored; i++) {
         f->scored[pass->n_scored++] = r->first + r->q_first + i;
     }
@@ -291,7 +312,12 @@ static size_t run_chunk(struct gdfo_forward *f, const struct gdfo_run *runs, siz
                         size_t n_max, float **hidden)
 {
     size_t d = gdfo_model_config(f->model)->d_model;
-    struct gdfo_pass pass = {.pool = f->pool, .runs = f->runs, .scored = f->scored, .x = f->x};
+    struct gdfo_pass pass = {.pool = f->pool,
+                             .runs = f->runs,
+                             .scored = f->scored,
+                             .x = f->x,
+                             .added = f->added,
+                             .wants_features = f->wants_features};
     size_t i = 0;
     do {
         pack_run(f, &pass, &runs[i++]);
@@ -352,6 +378,12 @@ enum gdfo_status gdfo_forward_run(struct gdfo_forward *f, const struct gdfo_run 
 enum gdfo_status gdfo_model_logprobs(struct gdfo_forward *f, const struct gdfo_logprobs *q,
                                      struct gdfo_error *err)
 {
+    if (gdfo_model_config(f->model)->is_encoder || f->wants_features) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED, "%s: no log-probabilities",
+                              gdfo_model_config(f->model)->is_encoder
+                                  ? "the model has no masked-LM head"
+                                  : "a workspace of features");
+    }
     for (size_t i = 0; i < q->n_ids; i++) {
         if (q->ids[i] < 0 || (size_t)q->ids[i] >= f->head.vocab) {
             return gdfo_error_set(err, GDFO_STATUS_INVALID, "token id %ld: want 0..%zu",

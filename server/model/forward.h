@@ -24,6 +24,9 @@
  *   gdfo_forward_run(f, cand, 20, hidden, &err);                hidden [20][d_model]
  *   gdfo_model_logprobs(f, &(struct gdfo_logprobs){hidden, 20, ids, n_ids, lp}, &err);
  *
+ * A model that reads both ways (BERT, RoBERTa) keeps no past: each run is the whole text, prompt
+ * included.
+ *
  * A workspace belongs to one thread at a time and allocates nothing after it is created. A
  * non-finite soft row makes its own run's answers non-finite, and no other's.
  */
@@ -31,7 +34,9 @@ struct gdfo_forward;
 struct gdfo_kv;
 struct gdfo_pool;
 
-struct gdfo_piece { /* exactly one of ids and rows */
+/* exactly one of ids and rows; a model that reads both ways takes both together: the rows are
+ * then added to the finished embeddings of the ids (method.md 1.2) */
+struct gdfo_piece {
     const int32_t *ids;
     const float *rows; /* [n][d_model], in the space of the input embedding */
     size_t n;
@@ -40,7 +45,8 @@ struct gdfo_piece { /* exactly one of ids and rows */
 enum gdfo_scored {
     GDFO_SCORED_NONE, /* wanted for its K and V only */
     GDFO_SCORED_LAST, /* hidden state of the last position */
-    GDFO_SCORED_ALL   /* of every position of the run, in order */
+    GDFO_SCORED_ALL,  /* of every position of the run, in order */
+    GDFO_SCORED_AT    /* of position scored_at: the mask of a masked language model */
 };
 
 struct gdfo_run {
@@ -49,11 +55,13 @@ struct gdfo_run {
     const struct gdfo_kv *past; /* NULL, or filled by an earlier pass */
     struct gdfo_kv *keep;       /* NULL, or where this run's K and V go; not together with past */
     enum gdfo_scored scored;
+    size_t scored_at; /* own position, with GDFO_SCORED_AT */
 };
 
 struct gdfo_forward_options {
     size_t positions_max; /* computed at once; the longest run's own positions. 0: 4096 */
     size_t context_max;   /* past and own positions of a run; 0: the model's, at most 8192 */
+    int wants_features;   /* hidden states before a masked-LM head's transform; then no logits */
 };
 
 /*
@@ -99,7 +107,8 @@ struct gdfo_logprobs {
 };
 
 /* Log-probabilities of the listed next tokens. Allocates nothing; the [n][vocab] logits never exist
- * as a whole. INVALID for an id outside the vocabulary. */
+ * as a whole. INVALID for an id outside the vocabulary; UNSUPPORTED for a model without a
+ * vocabulary head, or a workspace of features. */
 GDFO_MUST_USE enum gdfo_status gdfo_model_logprobs(struct gdfo_forward *f,
                                                    const struct gdfo_logprobs *q,
                                                    struct gdfo_error *err);

@@ -16,6 +16,7 @@
 
 struct gdfo_vocab_head {
     const float *weights; /* [vocab][d_model] */
+    const float *bias;    /* [vocab], or NULL */
     const struct gdfo_math *math;
     struct gdfo_pool *pool;
     size_t vocab, d_model, n_segments;
@@ -44,6 +45,8 @@ struct gdfo_forward {
     float *x;                   /* [positions_max rounded up to tiles][d_model] */
     struct gdfo_pass_run *runs; /* [positions_max] */
     size_t *scored;             /* [positions_max] */
+    const float **added;        /* [positions_max] in a family that reads both ways, else NULL */
+    int wants_features;
     struct gdfo_vocab_head head;
 };
 

@@ -28,6 +28,9 @@ enum gdfo_status gdfo_vocab_head_init(struct gdfo_vocab_head *h, const struct gd
     const struct gdfo_model_config *c = gdfo_model_config(model);
     *h = (struct gdfo_vocab_head){.math = gdfo_math(), .pool = pool, .vocab = c->vocab};
     h->weights = gdfo_family_of(model)->head(gdfo_family_weights(model));
+    if (gdfo_family_of(model)->head_bias) {
+        h->bias = gdfo_family_of(model)->head_bias(gdfo_family_weights(model));
+    }
     h->d_model = c->d_model;
     h->n_segments = (h->vocab + SPAN - 1) / SPAN;
     h->padded = gdfo_mem_aligned(n_floats(h), sizeof *h->padded);
@@ -118,6 +121,15 @@ static void sum_tile(const struct batch *b, const struct tile *t, size_t segment
     }
 }
 
+static void add_bias(const struct gdfo_vocab_head *h, const struct tile *t, float *x)
+{
+    for (size_t r = 0; h->bias && r < t->n_rows; r++) {
+        for (size_t i = 0; i < t->n_cols; i++) {
+            x[r * COLS + i] += h->bias[t->col + i];
+        }
+    }
+}
+
 /* Pool item: one tile of rows through one segment of the vocabulary. */
 static void run_segment(void *ctx, size_t item, unsigned slot)
 {
@@ -136,6 +148,7 @@ static void run_segment(void *ctx, size_t item, unsigned slot)
         g.n = t.n_cols;
         g.b = h->weights + t.col * h->d_model;
         gdfo_gemm(&g);
+        add_bias(h, &t, x);
         if (b->logits) {
             copy_logits(b, &t);
         } else {

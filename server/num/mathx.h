@@ -27,6 +27,8 @@ struct gdfo_attend {
     size_t q_stride, out_stride;
     size_t n_group, d_head, d_stride;
     size_t q_first;               /* rows before this one are left alone */
+    size_t q_end;                 /* and rows from this one on; 0: own.n */
+    int is_both_ways;             /* every row sees all of own */
     struct gdfo_attend_keys past; /* seen by every row; n may be 0 */
     struct gdfo_attend_keys own;  /* row t sees 0..t */
     float scale;                  /* on q . k */

@@ -3,6 +3,7 @@
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "tests/support/engine.h"
+#include "tests/support/tiny_masked.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,11 +14,34 @@
  */
 static const struct gdfo_test_shape small = {2, 4, 2, 6, 6, 20, 50, 64, 0};
 
+/* Its shapes are its own; ids of the tests are below both vocabularies. */
+static struct gdfo_model *tiny_roberta(const struct gdfo_test_shape *shape)
+{
+    const struct gdfo_test_masked *m = gdfo_test_masked_find("roberta");
+    struct gdfo_buf weights, config;
+    struct gdfo_reader file, beside;
+    struct gdfo_model_file *f = NULL;
+    struct gdfo_model *model = NULL;
+    struct gdfo_error err = {0};
+    assert_true(shape->vocab <= m->vocab);
+    gdfo_test_masked_weights(m, &weights);
+    gdfo_test_masked_config(m, &config);
+    file = gdfo_reader_memory(weights.data, weights.len, "model.safetensors");
+    beside = gdfo_reader_memory(config.data, config.len, "config.json");
+    gdfo_test_ok(gdfo_model_file_open(&f, &file, &beside, &err), &err);
+    gdfo_test_ok(gdfo_model_open(&model, f, NULL, &err), &err);
+    gdfo_model_file_destroy(f);
+    gdfo_buf_deinit(&weights);
+    gdfo_buf_deinit(&config);
+    return model;
+}
+
 static const struct maker {
     const char *family;
     struct gdfo_model *(*make)(const struct gdfo_test_shape *shape);
 } makers[] = {
     {"llama", gdfo_test_random_model},
+    {"bert", tiny_roberta},
 };
 
 static struct gdfo_model *make(const struct gdfo_family_ops *ops)
@@ -116,7 +140,7 @@ static void check_forward(const struct gdfo_family_ops *ops, struct gdfo_model *
     }
     for (size_t i = 0; i < RUNS; i++) {
         pieces[i] = (struct gdfo_piece){.ids = ids + i, .n = 1 + i % 20};
-        runs[i] = (struct gdfo_run){&pieces[i], 1, NULL, NULL, GDFO_SCORED_LAST};
+        runs[i] = (struct gdfo_run){&pieces[i], 1, NULL, NULL, GDFO_SCORED_LAST, 0};
     }
     gdfo_test_ok(gdfo_pool_create(&pool, 2, &err), &err);
     gdfo_test_ok(gdfo_forward_create(&f, model, pool, NULL, &err), &err);

@@ -35,6 +35,7 @@ struct gdfo_pass_run {
     size_t n_past;   /* its first row stands at this position */
     size_t q_first;  /* rows before this one (of n) are not scored and nothing reads them after
                         the last layer's keys and values are made */
+    size_t q_end;    /* likewise rows from this one on */
     const struct gdfo_kv *past;
     struct gdfo_kv *keep;
 };
@@ -48,6 +49,9 @@ struct gdfo_pass {
     size_t n; /* rows in the pack */
     float *x; /* [n rounded up to tiles][d_model]: inputs, padding zero; on return the first
                  n_scored rows are the hidden states after the final norm */
+    const float *const *added; /* [n]: NULL, or what is added to a row's embedding; NULL in a
+                                  family that is not is_both_ways */
+    int wants_features;        /* stop before a masked-LM head's transform */
 };
 
 struct gdfo_pass_sizes {
@@ -71,6 +75,10 @@ struct gdfo_family_ops {
     void (*workspace_destroy)(void *workspace); /* NULL is fine */
     /* A checked pass of at most positions_max rows. Fills each keep but for its n. */
     void (*forward)(void *workspace, const struct gdfo_pass *pass);
+    /* Every position sees all others: no run has a past or a keep, and a piece may have ids and
+     * rows (rows added to the embedding of the ids). Default: causal. */
+    int is_both_ways;
+    const float *(*head_bias)(const void *weights); /* [vocab], or NULL; may be NULL itself */
 };
 
 const struct gdfo_family_ops *gdfo_family_find(const char *architecture); /* NULL: none */

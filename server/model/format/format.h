@@ -24,14 +24,26 @@
 struct gdfo_model_file;
 struct gdfo_tokenizer;
 
+enum gdfo_activation {
+    GDFO_ACTIVATION_SILU,
+    GDFO_ACTIVATION_GELU,      /* x Phi(x) */
+    GDFO_ACTIVATION_GELU_TANH, /* its approximation by tanh: gelu_new, gelu_pytorch_tanh */
+    GDFO_ACTIVATION_RELU
+};
+
 struct gdfo_model_config {
-    char architecture[32]; /* "llama" */
+    char architecture[32]; /* "llama", "bert" (RoBERTa has its layout) */
     char name[128];        /* general.name, or "" */
     uint32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff, vocab, context_max;
     uint32_t n_rot; /* rotated dimensions of a head, even, <= d_head */
     double rope_base;
-    double rms_eps;
+    double rms_eps; /* of RMSNorm, or of bert's LayerNorm */
+    enum gdfo_activation activation;
     int is_tied; /* no output.weight: the head is token_embd */
+    /* bert */
+    uint32_t n_types;        /* rows of the token type table; ours is the first */
+    uint32_t position_first; /* row of the position table for the first position: 0, RoBERTa's 2 */
+    int is_encoder;          /* no masked-LM head: hidden states only */
 };
 
 /* config: config.json of a safetensors file, NULL for GGUF. What the readers read from is borrowed

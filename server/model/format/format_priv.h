@@ -25,6 +25,7 @@ struct gdfo_model_tensor {
     uint64_t n_elements, n_bytes;
     uint64_t offset;       /* from the start of the file */
     uint32_t n_pair_heads; /* rows are re-ordered per head on reading; 0 = as they lie */
+    int is_ignored;        /* its place is checked, nothing reads it: n_elements is 0 */
 };
 
 struct gdfo_model_file {
@@ -69,5 +70,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_format_check_config(const struct gdfo_model_
                                                         struct gdfo_error *err);
 GDFO_MUST_USE enum gdfo_status gdfo_format_check_tensors(const struct gdfo_model_file *f,
                                                          struct gdfo_error *err);
+/* The bounds that every family shares. */
+GDFO_MUST_USE enum gdfo_status gdfo_format_check_bounds(const struct gdfo_model_config *c,
+                                                        struct gdfo_error *err);
 
 #endif

@@ -163,7 +163,7 @@ enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f, const cha
     const struct gdfo_model_tensor *t = gdfo_model_tensor_find(f, tensor);
     unsigned char *chunk;
     enum gdfo_status status;
-    if (!t) {
+    if (!t || t->is_ignored) {
         status = gdfo_error_set(err, GDFO_STATUS_NOT_FOUND, "no %s in the file",
                                 gdfo_format_label("tensor", tensor).text);
         return name_file(f, err, status);

@@ -1,4 +1,5 @@
 #include "common/mem.h"
+#include "server/model/format/bert_priv.h"
 #include "server/model/format/safetensors_priv.h"
 
 #include <inttypes.h>
@@ -142,8 +143,26 @@ static enum gdfo_status read_offsets(struct gdfo_model_tensor *t, const struct g
     return GDFO_STATUS_OK;
 }
 
-static enum gdfo_status read_entry(struct gdfo_model_tensor *t, const struct gdfo_json *entry,
-                                   struct gdfo_error *err)
+/* Only the place counts; the dtype may be one that we do not read. */
+static enum gdfo_status read_ignored(struct gdfo_model_tensor *t, const struct gdfo_json *offsets,
+                                     const char *label, struct gdfo_error *err)
+{
+    uint64_t range[2] = {0};
+    enum gdfo_status status = read_ints(offsets, label, "data_offsets", range, 2, err);
+    if (status == GDFO_STATUS_OK && (gdfo_json_size(offsets) != 2 || range[1] < range[0])) {
+        return gdfo_error_set(err, GDFO_STATUS_FORMAT,
+                              "%s: data_offsets %" PRIu64 "..%" PRIu64 " are no range", label,
+                              range[0], range[1]);
+    }
+    t->type = gdfo_block_find(GDFO_BLOCK_F32);
+    t->n_dims = 1;
+    t->offset = range[0];
+    t->n_bytes = range[1] - range[0];
+    return status;
+}
+
+static enum gdfo_status read_entry(struct gdfo_model_tensor *t, const struct gdfo_model_config *c,
+                                   const struct gdfo_json *entry, struct gdfo_error *err)
 {
     const struct gdfo_format_label label = gdfo_format_label("tensor", gdfo_json_key(entry));
     const struct gdfo_json *dtype = gdfo_json_get(entry, "dtype");
@@ -158,7 +177,11 @@ static enum gdfo_status read_entry(struct gdfo_model_tensor *t, const struct gdf
                               "\"data_offsets\" (arrays)",
                               label.text);
     }
-    status = map_name(t, gdfo_json_key(entry), err);
+    status = gdfo_is_bert(c) ? gdfo_bert_map_name(t, c, gdfo_json_key(entry), err)
+                             : map_name(t, gdfo_json_key(entry), err);
+    if (status == GDFO_STATUS_OK && t->is_ignored) {
+        return read_ignored(t, offsets, label.text, err);
+    }
     if (status == GDFO_STATUS_OK) {
         status = find_type(t, gdfo_json_string(dtype), label.text, err);
     }
@@ -198,7 +221,8 @@ static enum gdfo_status read_entries(struct gdfo_model_file *f, const struct gdf
                                   GDFO_FORMAT_TENSORS_MAX);
         }
         t = gdfo_model_tensor_add(f);
-        status = t ? read_entry(t, v, err) : gdfo_error_no_memory(err, "reading tensor infos");
+        status = t ? read_entry(t, &f->config, v, err)
+                   : gdfo_error_no_memory(err, "reading tensor infos");
     }
     return status;
 }
@@ -312,6 +336,9 @@ enum gdfo_status gdfo_safetensors_open(struct gdfo_model_file *f, const struct g
     }
     if (status == GDFO_STATUS_OK) {
         status = gdfo_model_tensors_sort(f, err);
+    }
+    if (status == GDFO_STATUS_OK && gdfo_is_bert(&f->config)) {
+        return gdfo_bert_check(f, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = settle_head(f, err);

@@ -135,7 +135,7 @@ struct bound {
     uint64_t value, min, max;
 };
 
-static enum gdfo_status check_bounds(const struct gdfo_model_config *c, struct gdfo_error *err)
+enum gdfo_status gdfo_format_check_bounds(const struct gdfo_model_config *c, struct gdfo_error *err)
 {
     const struct bound bounds[] = {
         {"number of blocks", c->n_layers, 1, GDFO_FORMAT_LAYERS_MAX},
@@ -159,7 +159,7 @@ static enum gdfo_status check_bounds(const struct gdfo_model_config *c, struct g
 
 enum gdfo_status gdfo_format_check_config(const struct gdfo_model_config *c, struct gdfo_error *err)
 {
-    enum gdfo_status status = check_bounds(c, err);
+    enum gdfo_status status = gdfo_format_check_bounds(c, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }

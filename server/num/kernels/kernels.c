@@ -235,6 +235,7 @@ struct block {
     const float *q[ROWS];
     size_t t[ROWS]; /* position of the row in its run */
     size_t n_rows;
+    size_t n_own;    /* own keys that the last row sees */
     size_t past_pad; /* own scores start here in a row of scores */
     size_t stride;   /* of a row of scores */
 };
@@ -317,8 +318,7 @@ static void write_block(const struct gdfo_attend *a, const struct block *b, size
         vf acc[ROWS] = {{0}};
         size_t width = a->d_head - d < LANES ? a->d_head - d : LANES;
         mix(acc, a->scores, b->stride, a->past.v + d, a->d_stride, a->past.n);
-        mix(acc, a->scores + b->past_pad, b->stride, a->own.v + d, a->d_stride,
-            b->t[b->n_rows - 1] + 1);
+        mix(acc, a->scores + b->past_pad, b->stride, a->own.v + d, a->d_stride, b->n_own);
         for (size_t r = 0; r < b->n_rows; r++) {
             size_t g = (row + r) % a->n_group;
             float *out = a->out + b->t[r] * a->out_stride + g * a->d_head + d;
@@ -330,18 +330,19 @@ static void write_block(const struct gdfo_attend *a, const struct block *b, size
 static void attend_block(const struct gdfo_attend *a, struct block *b, size_t row)
 {
     float inv[ROWS] = {0};
-    size_t n_own, n_all;
+    size_t n_all;
     for (size_t r = 0; r < ROWS; r++) {
         size_t at = row + (r < b->n_rows ? r : b->n_rows - 1);
         b->t[r] = at / a->n_group;
         b->q[r] = a->q + b->t[r] * a->q_stride + at % a->n_group * a->d_head;
     }
-    n_own = b->t[b->n_rows - 1] + 1;
-    n_all = b->past_pad + (n_own + LANES - 1) / LANES * LANES;
+    b->n_own = a->is_both_ways ? a->own.n : b->t[b->n_rows - 1] + 1;
+    n_all = b->past_pad + (b->n_own + LANES - 1) / LANES * LANES;
     score_keys(a->scores, &a->past, a->past.n, b, a);
-    score_keys(a->scores + b->past_pad, &a->own, n_own, b, a);
+    score_keys(a->scores + b->past_pad, &a->own, b->n_own, b, a);
     for (size_t r = 0; r < ROWS; r++) {
-        inv[r] = soften(a->scores + r * b->stride, b, a->past.n, b->t[r] + 1, n_all);
+        size_t n_seen = a->is_both_ways ? b->n_own : b->t[r] + 1;
+        inv[r] = soften(a->scores + r * b->stride, b, a->past.n, n_seen, n_all);
     }
     write_block(a, b, row, inv);
 }
@@ -349,7 +350,7 @@ static void attend_block(const struct gdfo_attend *a, struct block *b, size_t ro
 static void attend(const struct gdfo_attend *a)
 {
     struct block b = {.past_pad = (a->past.n + LANES - 1) / LANES * LANES};
-    size_t n_rows = a->own.n * a->n_group;
+    size_t n_rows = (a->q_end ? a->q_end : a->own.n) * a->n_group;
     b.stride = b.past_pad + (a->own.n + LANES - 1) / LANES * LANES;
     for (size_t row = a->q_first * a->n_group; row < n_rows; row += ROWS) {
         b.n_rows = n_rows - row < ROWS ? n_rows - row : ROWS;

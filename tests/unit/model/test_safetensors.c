@@ -588,9 +588,9 @@ static void configs_of_other_computations_are_refused(void **state)
     (void)state;
     config_refused("\"llama\"", "\"qwen2\"", GDFO_STATUS_UNSUPPORTED,
                    "tiny.safetensors: config.json: model_type \"qwen2\" is not read, accepted "
-                   "\"llama\"");
+                   "\"llama\", \"bert\", \"roberta\"");
     config_refused("\"llama\"", "3", GDFO_STATUS_FORMAT,
-                   "tiny.safetensors: config.json: \"model_type\" is a number, wanted \"llama\"");
+                   "tiny.safetensors: config.json: \"model_type\" is a number, wanted a string");
     config_refused("\"silu\"", "\"gelu\"", GDFO_STATUS_UNSUPPORTED,
                    "tiny.safetensors: config.json: hidden_act \"gelu\" is not read, accepted "
                    "\"silu\"");

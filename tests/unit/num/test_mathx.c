@@ -254,6 +254,8 @@ static void rope_turns_adjacent_pairs(void **state)
 
 struct shape {
     size_t n_past, n_own, n_group, d_head, q_first;
+    size_t q_end; /* 0: to the last */
+    int is_both_ways;
 };
 
 struct problem {
@@ -315,6 +317,8 @@ static void run_problem(const struct problem *p, const struct gdfo_math *m)
     a.q_stride = a.out_stride = s->n_group * s->d_head;
     a.d_stride = p->d_stride;
     a.q_first = s->q_first;
+    a.q_end = s->q_end;
+    a.is_both_ways = s->is_both_ways;
     a.past = (struct gdfo_attend_keys){p->k_past, p->v_past, s->n_past, pad16(s->n_past)};
     a.own = (struct gdfo_attend_keys){p->k_own, p->v_own, s->n_own, pad16(s->n_own)};
     a.scale = 0.25F;
@@ -364,10 +368,11 @@ static void check_shape(const struct gdfo_math *m, struct shape s)
     for (size_t i = 0; i < s.n_own * width; i++) {
         size_t t = i / width;
         size_t d = i % s.d_head;
-        if (t < s.q_first) {
+        if (t < s.q_first || (s.q_end && t >= s.q_end)) {
             assert_true(p.out[i] == before[i]);
         } else {
-            double want = plain_attention(&p, p.q + i - d, s.n_past + t + 1, d);
+            size_t n_seen = s.n_past + (s.is_both_ways ? s.n_own : t + 1);
+            double want = plain_attention(&p, p.q + i - d, n_seen, d);
             gdfo_test_near((double)p.out[i], want, 1e-5); /* scores to 30 in float */
         }
     }
@@ -381,9 +386,16 @@ static void check_attend(const struct gdfo_math *m)
     static const size_t heads[] = {1, 8, 17, 64};
     for (size_t i = 0; i < 5 * 4; i++) {
         for (size_t g = 1; g <= 4; g++) {
-            struct shape s = {lengths[i % 5], lengths[1 + i / 5], g, heads[(i + g) % 4], 0};
+            struct shape s = {lengths[i % 5], lengths[1 + i / 5], g, heads[(i + g) % 4], 0, 0, 0};
             check_shape(m, s);
             s.q_first = s.n_own - 1;
+            check_shape(m, s);
+            s.is_both_ways = 1;
+            check_shape(m, s);
+            s.q_first = s.n_own / 2;
+            s.q_end = s.q_first + 1;
+            check_shape(m, s);
+            s.q_first = 0;
             check_shape(m, s);
         }
     }
@@ -398,12 +410,12 @@ static void attention_equals_the_plain_loop(void **state)
 /* The last row of a run over its own positions, and with the earlier ones as past. */
 static void check_split(const struct gdfo_math *m)
 {
-    const struct shape whole = {0, 40, 3, 64, 39};
+    const struct shape whole = {0, 40, 3, 64, 39, 0, 0};
     struct problem a, b;
     make_problem(&a, m, whole);
     run_problem(&a, m);
     for (size_t n_past = 1; n_past < 40; n_past++) {
-        struct shape s = {n_past, 40 - n_past, 3, 64, 39 - n_past};
+        struct shape s = {n_past, 40 - n_past, 3, 64, 39 - n_past, 0, 0};
         make_problem(&b, m, s);
         memcpy(b.q + s.q_first * 192, a.q + 39 * 192, 192 * sizeof *b.q);
         run_problem(&b, m);
