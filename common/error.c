@@ -20,10 +20,15 @@ enum gdfo_status gdfo_error_set(struct gdfo_error *err, enum gdfo_status status,
     return status;
 }
 
+int gdfo_errno_is_full(int errnum)
+{
+    return errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
+}
+
 enum gdfo_status gdfo_error_errno(struct gdfo_error *err, int errnum, const char *fmt, ...)
 {
     enum gdfo_status status = GDFO_STATUS_IO;
-    if (errnum == ENOSPC || errnum == EDQUOT) {
+    if (gdfo_errno_is_full(errnum)) {
         status = GDFO_STATUS_FULL;
     }
     if (err) {

@@ -23,6 +23,9 @@ GDFO_PRINTF(3, 4)
 enum gdfo_status gdfo_error_set(struct gdfo_error *err, enum gdfo_status status, const char *fmt,
                                 ...);
 
+/* A disk, quota or file limit that takes no further byte: ENOSPC, EDQUOT, EFBIG. */
+int gdfo_errno_is_full(int errnum);
+
 /* As gdfo_error_set, with errno's words appended after ": ". status is IO, or FULL for a full disk.
  */
 GDFO_PRINTF(3, 4)

@@ -37,6 +37,7 @@ void gdfo_signals_arm(void)
         handle(taken[i], pass_on);
     }
     handle(SIGPIPE, SIG_IGN);
+    handle(SIGXFSZ, SIG_IGN); /* a file past its limit is a full disk, not an end */
 }
 
 void gdfo_signals_wait(void)

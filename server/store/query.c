@@ -6,7 +6,6 @@
 
 #include <sqlite3.h>
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,10 +70,12 @@ enum gdfo_status gdfo_db_prepare_all(struct gdfo_db *db, struct gdfo_error *err)
     return GDFO_STATUS_OK;
 }
 
+/* A write that fails for a reason of its own (EIO, a file limit) counts like no room (service.md
+ * 7.1, D9); SQLite's errno is often another call's by the time it can be asked for. */
 static int is_disk_full(struct gdfo_db *db, int rc)
 {
     int e = (rc & 0xFF) == SQLITE_IOERR ? sqlite3_system_errno(db->handle) : 0;
-    return (rc & 0xFF) == SQLITE_FULL || e == ENOSPC || e == EDQUOT;
+    return (rc & 0xFF) == SQLITE_FULL || rc == SQLITE_IOERR_WRITE || gdfo_errno_is_full(e);
 }
 
 static enum gdfo_status status_of(int rc)
