@@ -281,6 +281,15 @@ static enum gdfo_status build(struct gdfo_pupil *p, char note[240], struct gdfo_
     return status;
 }
 
+/* What cannot be had of this teacher with this student; memory that ran out is no such thing. */
+static enum gdfo_status refused(enum gdfo_status status, struct gdfo_error *err)
+{
+    if (status == GDFO_STATUS_INVALID || status == GDFO_STATUS_UNSUPPORTED) {
+        gdfo_error_at(err, "student", "teacher_capability");
+    }
+    return status;
+}
+
 enum gdfo_status gdfo_pupil_create(struct gdfo_pupil **out, const struct gdfo_tune_env *env,
                                    const struct gdfo_search_opts *opts, char note[240],
                                    struct gdfo_error *err)
@@ -289,7 +298,7 @@ enum gdfo_status gdfo_pupil_create(struct gdfo_pupil **out, const struct gdfo_tu
     struct gdfo_pupil *p;
     note[0] = '\0';
     if (status != GDFO_STATUS_OK) {
-        return status;
+        return refused(status, err);
     }
     p = gdfo_mem_array(1, sizeof *p);
     if (!p) {
@@ -302,7 +311,7 @@ enum gdfo_status gdfo_pupil_create(struct gdfo_pupil **out, const struct gdfo_tu
     status = build(p, note, err);
     if (status != GDFO_STATUS_OK) {
         gdfo_pupil_destroy(p);
-        return gdfo_error_prefix(err, "student");
+        return refused(gdfo_error_prefix(err, "student"), err);
     }
     *out = p;
     return GDFO_STATUS_OK;

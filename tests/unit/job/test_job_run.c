@@ -291,6 +291,9 @@ static void a_student_of_the_same_file_and_depth_needs_the_flag(void **state)
     }
     assert_int_equal(job.status, GDFO_JOB_FAILED);
     assert_string_equal(job.reason, "user_error");
+    assert_string_equal(job.err_code, "teacher_capability"); /* nobody asked the teacher anything */
+    assert_string_equal(job.err_param, "student");
+    assert_int_equal(job.spend.calls, 0);
     assert_non_null(strstr(job.err_message, "allow_same_student"));
     gdfo_store_job_deinit(&job);
 }
