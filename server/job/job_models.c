@@ -60,6 +60,12 @@ static enum gdfo_status open_model_open(struct open_model *o, const struct gdfo_
     char path[PATH_BYTES + 256];
     enum gdfo_status status;
     memset(o, 0, sizeof *o);
+    if (gdfo_model_name_is_shard(e->file)) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "%s: one shard of several, which are not read; save the model as one "
+                              "file (save_pretrained with a larger max_shard_size)",
+                              e->file);
+    }
     (void)snprintf(path, sizeof path, "%s/%s", m->folder, e->file);
     status = gdfo_reader_open(&o->file, path, err);
     if (status != GDFO_STATUS_OK) {

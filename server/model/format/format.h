@@ -56,6 +56,10 @@ void gdfo_model_file_destroy(struct gdfo_model_file *f);
 const struct gdfo_model_config *gdfo_model_file_config(const struct gdfo_model_file *f);
 int gdfo_model_file_has(const struct gdfo_model_file *f, const char *tensor);
 
+/* Whether this is the file name of one shard of a model, as transformers writes them beside a
+ * model.safetensors.index.json ("model-00001-of-00002.safetensors"). Such sets are not read. */
+int gdfo_model_name_is_shard(const char *file_name);
+
 /* Memory of all tensors as float, in bytes: compare it with your ceiling before the first read. */
 uint64_t gdfo_model_file_float_bytes(const struct gdfo_model_file *f);
 

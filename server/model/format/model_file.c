@@ -193,3 +193,18 @@ enum gdfo_status gdfo_model_file_tokenizer(const struct gdfo_model_file *f,
     }
     return name_file(f, err, gdfo_gguf_tokenizer(f, out, err));
 }
+
+int gdfo_model_name_is_shard(const char *file_name)
+{
+    static const char shape[] = "-#####-of-#####.safetensors";
+    const size_t n_shape = sizeof shape - 1;
+    const size_t n = strlen(file_name);
+    const char *tail = n > n_shape ? file_name + n - n_shape : NULL;
+    for (size_t i = 0; tail && i < n_shape; i++) {
+        int is_digit = tail[i] >= '0' && tail[i] <= '9';
+        if (shape[i] == '#' ? !is_digit : tail[i] != shape[i]) {
+            return 0;
+        }
+    }
+    return tail != NULL;
+}

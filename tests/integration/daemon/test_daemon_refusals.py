@@ -135,7 +135,8 @@ class Starts(Case):
         with open(real_daemon.shared(real_daemon.TINY), 'rb') as f:
             whole = f.read()
         spoiled = {'cut.gguf': whole[:len(whole) // 2], 'head.gguf': whole[:20], 'empty.gguf': b'',
-                   'lies.gguf': whole[:8] + b'\xff' * 8 + whole[16:], 'text.gguf': b'hello'}
+                   'lies.gguf': whole[:8] + b'\xff' * 8 + whole[16:], 'text.gguf': b'hello',
+                   'big-00001-of-00002.safetensors': b'\2\0\0\0\0\0\0\0{}'}
         for name, data in spoiled.items():
             with open(os.path.join(other.models, name), 'wb') as f:
                 f.write(data)
@@ -145,6 +146,7 @@ class Starts(Case):
         for name in spoiled:
             self.assertIn(name.split('.')[0], other.tail())
             self.assertNotIn(name.split('.')[0] + '\t', names)
+        self.assertIn('big-00001-of-00002.safetensors: one shard of several', other.tail())
 
 
 if __name__ == '__main__':

@@ -735,9 +735,23 @@ static void a_file_cut_short_is_refused(void **state)
     gdfo_buf_deinit(&config);
 }
 
+static void shards_are_known_by_their_names(void **state)
+{
+    (void)state;
+    assert_int_equal(gdfo_model_name_is_shard("model-00001-of-00002.safetensors"), 1);
+    assert_int_equal(gdfo_model_name_is_shard("my-model-00010-of-00010.safetensors"), 1);
+    assert_int_equal(gdfo_model_name_is_shard("model.safetensors"), 0);
+    assert_int_equal(gdfo_model_name_is_shard("-00001-of-00002.safetensors"), 0); /* no stem */
+    assert_int_equal(gdfo_model_name_is_shard("model-0001-of-0002.safetensors"), 0);
+    assert_int_equal(gdfo_model_name_is_shard("model-0000a-of-00002.safetensors"), 0);
+    assert_int_equal(gdfo_model_name_is_shard("model-00001-of-00002.safetensors.index.json"), 0);
+    assert_int_equal(gdfo_model_name_is_shard(""), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shards_are_known_by_their_names),
         cmocka_unit_test(gguf_and_safetensors_of_stories260k_are_one_model),
         cmocka_unit_test(a_safetensors_file_has_no_tokenizer),
         cmocka_unit_test(rows_of_q_and_k_are_paired_per_head_and_the_rest_is_not),
