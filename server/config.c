@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/parse.h"
 #include "server/config_priv.h"
 
 #include <ctype.h>
@@ -152,6 +153,38 @@ static int take_verb(size_t v, int n_left, char *const *args, struct gdfo_config
     return used;
 }
 
+/* Settings that people write without their section. */
+static const struct {
+    const char *flag, *key;
+} short_names[] = {{"--precision", "engine.precision"}, {"--memory", "engine.memory"}};
+
+/* "--precision int8" and "--precision=int8"; returns how many further arguments that used up, -1
+ * when it is none of them. */
+static int take_short(struct gdfo_config *c, int n_left, char *const *args,
+                      struct gdfo_config_faults *faults)
+{
+    size_t n = strcspn(args[0], "=");
+    for (size_t i = 0; i < sizeof short_names / sizeof short_names[0]; i++) {
+        const char *value = args[0][n] == '=' ? args[0] + n + 1 : NULL;
+        int used = 0;
+        if (strlen(short_names[i].flag) != n || strncmp(args[0], short_names[i].flag, n) != 0) {
+            continue;
+        }
+        if (!value && n_left > 1 && strncmp(args[1], "--", 2) != 0) {
+            value = args[1];
+            used = 1;
+        }
+        if (value) {
+            gdfo_config_set(c, GDFO_CONFIG_FLAG, short_names[i].key, value, "command line", faults);
+        } else {
+            gdfo_config_fault(faults, "command line", "%s needs a value: %s=...",
+                              short_names[i].flag, short_names[i].flag);
+        }
+        return used;
+    }
+    return -1;
+}
+
 static void take_setting(struct gdfo_config *c, const char *arg, struct gdfo_config_faults *faults)
 {
     char key[128];
@@ -175,11 +208,12 @@ void gdfo_config_read_args(struct gdfo_config *c, int argc, char *const *argv,
 {
     for (int i = 1; i < argc; i++) {
         size_t v = verb_of(argv[i]);
-        if (v < N_VERBS) {
-            i += take_verb(v, argc - i, argv + i, command, faults);
-        } else {
+        int used = v < N_VERBS ? take_verb(v, argc - i, argv + i, command, faults)
+                               : take_short(c, argc - i, argv + i, faults);
+        if (used < 0) {
             take_setting(c, argv[i], faults);
         }
+        i += used > 0 ? used : 0;
     }
 }
 
@@ -240,12 +274,32 @@ static void check_sections(const struct gdfo_config *c, struct gdfo_config_fault
     }
 }
 
+/* 4G, 900M, 512K, 1073741824. */
+static void read_memory(struct gdfo_config *c, struct gdfo_config_faults *faults)
+{
+    static const char units[] = "KMGT";
+    char digits[GDFO_OPT_STR_BYTES];
+    size_t n = strlen(c->memory);
+    const char *unit = n > 0 ? strchr(units, toupper((unsigned char)c->memory[n - 1])) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    int64_t count = 0;
+    GDFO_IGNORE(snprintf(digits, sizeof digits, "%.*s", (int)(unit ? n - 1 : n), c->memory));
+    if (!gdfo_parse_i64(digits, 0, INT64_MAX >> shift, &count)) {
+        gdfo_config_fault(faults, "engine.memory",
+                          "'%s'; want bytes, or a number with K, M, G or T behind it: 4G",
+                          c->memory);
+        return;
+    }
+    c->memory_bytes = (uint64_t)count << shift;
+}
+
 void gdfo_config_settle(struct gdfo_config *c, gdfo_config_lookup lookup, void *ctx,
                         struct gdfo_config_faults *faults)
 {
     default_data_dir(c, lookup, ctx, faults);
     default_models_dir(c, faults);
     check_sections(c, faults);
+    read_memory(c, faults);
 }
 
 static const char *real_environment(void *ctx, const char *name)

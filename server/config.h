@@ -41,7 +41,10 @@ struct gdfo_config {
     char data_dir[GDFO_OPT_PATH_BYTES], models_dir[GDFO_OPT_PATH_BYTES];
     char http_bind[GDFO_OPT_STR_BYTES], http_hosts[GDFO_OPT_PATH_BYTES];
     int64_t http_port, http_threads, sched_workers, compute_threads, stop_seconds, ballast_mib;
-    int log_level, log_format; /* enum gdfo_log_level; 0 kv, 1 json */
+    int precision;                   /* enum gdfo_precision, or GDFO_PRECISION_AUTO */
+    char memory[GDFO_OPT_STR_BYTES]; /* as written */
+    uint64_t memory_bytes;           /* what it means; 0 = no ceiling */
+    int log_level, log_format;       /* enum gdfo_log_level; 0 kv, 1 json */
     struct gdfo_config_teacher teachers[GDFO_CONFIG_SECTIONS_MAX];
     struct gdfo_config_student students[GDFO_CONFIG_SECTIONS_MAX];
     size_t n_teachers, n_students;

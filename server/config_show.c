@@ -7,15 +7,17 @@ static const char *const sources[] = {"built-in", "file", "environment", "flag"}
 
 void gdfo_config_show_usage(struct gdfo_buf *out)
 {
-    gdfo_buf_add(out, "usage: gdfod [--config FILE] [--KEY=VALUE]...\n"
-                      "       gdfod --check-config [FILE] | --print-config | --help-config\n"
-                      "       gdfod --help | --version\n\n"
-                      "Tunes prompts of black-box language models; serves a REST API on loopback.\n"
-                      "Prints 'ready http://ADDRESS:PORT' on stdout once it serves. SIGTERM stops\n"
-                      "it: jobs go on after the next start. A setting is looked up as --a.b=v,\n"
-                      "GDFO_A_B, in FILE, and built in; --help-config lists them all.\n\n"
-                      "exit status: 0 stopped as asked, 1 failed while running, 2 usage or\n"
-                      "configuration, 3 data folder refused, 4 address in use\n");
+    gdfo_buf_add(out,
+                 "usage: gdfod [--config FILE] [--precision f32|bf16|int8|auto] [--memory SIZE]\n"
+                 "             [--KEY=VALUE]...\n"
+                 "       gdfod --check-config [FILE] | --print-config | --help-config\n"
+                 "       gdfod --help | --version\n\n"
+                 "Tunes prompts of black-box language models; serves a REST API on loopback.\n"
+                 "Prints 'ready http://ADDRESS:PORT' on stdout once it serves. SIGTERM stops\n"
+                 "it: jobs go on after the next start. A setting is looked up as --a.b=v,\n"
+                 "GDFO_A_B, in FILE, and built in; --help-config lists them all.\n\n"
+                 "exit status: 0 stopped as asked, 1 failed while running, 2 usage or\n"
+                 "configuration, 3 data folder refused, 4 address in use\n");
 }
 
 void gdfo_config_show_help(struct gdfo_buf *out)

@@ -3,7 +3,9 @@
 #include "common/lock.h"
 #include "common/mem.h"
 #include "server/job/job_export.h"
+#include "server/job/job_memory.h"
 #include "server/job/job_models.h"
+#include "server/job/job_precision.h"
 #include "server/sched/sched.h"
 #include "server/tune/method/method.h"
 
@@ -14,14 +16,15 @@ struct gdfo_edge {
     struct gdfo_sched *sched; /* with gate held; NULL once closed */
     struct gdfo_store *store;
     struct gdfo_models *models;
+    struct gdfo_pool *pool;
 };
 
 struct gdfo_edge *gdfo_edge_create(struct gdfo_store *store, struct gdfo_sched *sched,
-                                   struct gdfo_models *models)
+                                   struct gdfo_models *models, struct gdfo_pool *pool)
 {
     struct gdfo_edge *e = gdfo_mem_array(1, sizeof *e);
     if (e) {
-        *e = (struct gdfo_edge){gdfo_lock_create(), sched, store, models};
+        *e = (struct gdfo_edge){gdfo_lock_create(), sched, store, models, pool};
     }
     if (e && !e->gate) {
         gdfo_mem_free(e);
@@ -125,6 +128,7 @@ static void write_students(void *ctx, struct gdfo_json_writer *w)
         gdfo_json_put_int(w, "d_model", m->d_model);
         gdfo_json_put_int(w, "vocab", m->vocab);
         gdfo_json_put_str(w, "sha256", m->sha256);
+        gdfo_job_precision_write(e->store, e->models, m->name, w);
         gdfo_json_close(w, '}');
     }
 }
@@ -133,6 +137,19 @@ static int has_student(void *ctx, const char *name)
 {
     const struct gdfo_edge *e = ctx;
     return gdfo_models_find(e->models, name) != NULL;
+}
+
+static void write_precision(void *ctx, const char *model, struct gdfo_json_writer *w)
+{
+    const struct gdfo_edge *e = ctx;
+    gdfo_job_precision_write(e->store, e->models, model, w);
+}
+
+static enum gdfo_status fits(void *ctx, const struct gdfo_job_spec *spec, struct gdfo_error *err)
+{
+    const struct gdfo_edge *e = ctx;
+    const struct gdfo_job_deps deps = {e->store, e->models, e->pool, NULL};
+    return gdfo_job_fits(&deps, spec, err);
 }
 
 static enum gdfo_status export_prompt(void *ctx, const struct gdfo_http_export_ask *ask,
@@ -167,6 +184,8 @@ struct gdfo_http_deps gdfo_edge_deps(struct gdfo_edge *e)
                                   .write_methods = write_methods,
                                   .write_students = write_students,
                                   .has_student = has_student,
+                                  .write_precision = write_precision,
+                                  .fits = fits,
                                   .export_prompt = export_prompt};
     return deps;
 }

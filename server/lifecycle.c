@@ -6,7 +6,7 @@
 #include "common/ulid.h"
 #include "server/config.h"
 #include "server/edge.h"
-#include "server/job/job_models.h"
+#include "server/job/job_precision.h"
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/sched/sched.h"
@@ -89,10 +89,46 @@ static void stop_pool(struct gdfo_lifecycle *l)
     gdfo_pool_destroy(l->pool);
 }
 
+/* One line at start says what the processor can, and another what it cannot. */
+static enum gdfo_status check_precision(const struct gdfo_config *c, struct gdfo_error *err)
+{
+    char available[64];
+    enum gdfo_status status = GDFO_STATUS_OK;
+    gdfo_job_precisions_available(available, sizeof available);
+    if (c->precision != GDFO_PRECISION_AUTO) {
+        status = gdfo_precision_check((enum gdfo_precision)c->precision, err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        return gdfo_error_set(err, status,
+                              "this processor cannot compute in %s; available here: %s",
+                              gdfo_precision_name((enum gdfo_precision)c->precision), available);
+    }
+    gdfo_log(GDFO_LOG_INFO, "main", "ev=engine precision=%s available=\"%s\" memory=%" PRIu64,
+             c->precision == GDFO_PRECISION_AUTO
+                 ? "auto"
+                 : gdfo_precision_kernels((enum gdfo_precision)c->precision),
+             available, c->memory_bytes);
+    return status;
+}
+
+static enum gdfo_status start_precision(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    return check_precision(l->config, err);
+}
+
+static void stop_precision(struct gdfo_lifecycle *l)
+{
+    (void)l;
+}
+
 static enum gdfo_status start_models(struct gdfo_lifecycle *l, struct gdfo_error *err)
 {
     const struct gdfo_config *c = l->config;
+    const struct gdfo_models_setup setup = {c->precision, c->memory_bytes};
     enum gdfo_status status = gdfo_models_create(&l->models, c->models_dir, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_models_set_up(l->models, &setup);
+    }
     for (size_t i = 0; i < c->n_teachers && status == GDFO_STATUS_OK; i++) {
         status = gdfo_models_alias(l->models, c->teachers[i].name, c->teachers[i].model, err);
     }
@@ -126,7 +162,7 @@ static void stop_sched(struct gdfo_lifecycle *l)
 
 static enum gdfo_status start_edge(struct gdfo_lifecycle *l, struct gdfo_error *err)
 {
-    l->edge = gdfo_edge_create(l->store, l->sched, l->models);
+    l->edge = gdfo_edge_create(l->store, l->sched, l->models, l->pool);
     if (!l->edge) {
         return gdfo_error_no_memory(err, "wiring the REST edge");
     }
@@ -206,6 +242,7 @@ static const struct part {
     {"data.dir", start_store, stop_store, GDFO_EXIT_DATA},
     {"http", start_listening, stop_listening, GDFO_EXIT_USAGE},
     {"compute.threads", start_pool, stop_pool, GDFO_EXIT_USAGE},
+    {"engine.precision", start_precision, stop_precision, GDFO_EXIT_USAGE},
     {"models.dir", start_models, stop_models, GDFO_EXIT_USAGE},
     {"scheduler", start_sched, stop_sched, GDFO_EXIT_RUNNING},
     {"edge", start_edge, stop_edge, GDFO_EXIT_RUNNING},

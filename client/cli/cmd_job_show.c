@@ -9,6 +9,7 @@ static const struct gdfo_cli_column columns[] = {
     {"error", "error.message", GDFO_CLI_TEXT},
     {"where", "error.param", GDFO_CLI_TEXT},
     {"model", "model", GDFO_CLI_TEXT},
+    {"precision", "precision", GDFO_CLI_TEXT},
     {"method", "method.type", GDFO_CLI_TEXT},
     {"seed", "seed", GDFO_CLI_COUNT},
     {"tuned model", "fine_tuned_model", GDFO_CLI_TEXT},

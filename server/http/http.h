@@ -27,6 +27,7 @@
 struct gdfo_http;
 struct gdfo_store;
 struct gdfo_store_job;
+struct gdfo_job_spec;
 struct gdfo_store_checkpoint;
 struct gdfo_predict;
 
@@ -77,6 +78,11 @@ struct gdfo_http_deps {
     void (*write_methods)(void *ctx, struct gdfo_json_writer *w);
     void (*write_students)(void *ctx, struct gdfo_json_writer *w);
     int (*has_student)(void *ctx, const char *name);
+    /* Member "precision" of the teacher or student that is open in w; NULL: not shown. */
+    void (*write_precision)(void *ctx, const char *model, struct gdfo_json_writer *w);
+    /* LIMIT when the job could never have the memory it needs, in words with both numbers; NULL:
+     * not asked. */
+    enum gdfo_status (*fits)(void *ctx, const struct gdfo_job_spec *spec, struct gdfo_error *err);
     /* A stored prompt in the format that a client asks for. INVALID lists the formats; UNSUPPORTED
      * when the export would change what the prompt means. */
     enum gdfo_status (*export_prompt)(void *ctx, const struct gdfo_http_export_ask *ask,

@@ -56,6 +56,7 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     gdfo_json_put_num(w, "loss_dev", a->loss_dev);
     gdfo_json_put_num(w, "metric_dev", a->metric_dev);
     gdfo_json_put_str(w, "grid", "f32");
+    gdfo_json_put_str(w, "precision", s->job->precision[0] ? s->job->precision : NULL);
     gdfo_json_put_node(w, "task", task_of(s));
     gdfo_head_write_json(a->head, w, "head");
     gdfo_json_open(w, "anchor_ids", '[');

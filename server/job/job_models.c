@@ -10,24 +10,38 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MODELS_MAX       256
-#define MODEL_MAX_BYTES  ((uint64_t)16 << 30)
+#define MODEL_MAX_BYTES  ((uint64_t)16 << 30) /* weights of one model, whatever the ceiling */
+#define BLOCK            32                   /* weights that share an int8 scale */
 #define PATH_BYTES       4096
 #define HASH_CHUNK_BYTES (1u << 20)
 
+struct loaded {
+    struct gdfo_model *model; /* NULL: not loaded */
+    uint64_t bytes;           /* booked for it */
+    unsigned n_users;
+    uint64_t used; /* turn of the last release */
+};
+
 struct slot {
     struct gdfo_model_entry entry;
-    struct gdfo_model *model; /* NULL until first used */
-    size_t same_as;           /* 1 + index of the slot that an alias stands for; 0: none */
+    struct loaded loaded[GDFO_PRECISION_COUNT];
+    size_t same_as; /* 1 + index of the slot that an alias stands for; 0: none */
 };
 
 struct gdfo_models {
     char folder[PATH_BYTES];
-    struct gdfo_lock *lock; /* guards the loading; entries never change after create */
+    struct gdfo_models_setup setup;
+    struct gdfo_lock *lock; /* guards all below but the entries, which never change after create */
+    struct gdfo_cond *released;
+    uint64_t in_use; /* bytes of loaded models and of work */
+    uint64_t turn;
+    int is_measuring;
     struct slot slots[MODELS_MAX];
     size_t n;
 };
@@ -115,6 +129,7 @@ static enum gdfo_status inspect(const struct gdfo_models *m, struct gdfo_model_e
         return status;
     }
     e->bytes = o.file.size;
+    e->config = *gdfo_model_file_config(o.parsed);
     e->params = gdfo_model_file_float_bytes(o.parsed) / sizeof(float);
     e->n_layers = gdfo_model_file_config(o.parsed)->n_layers;
     e->d_model = gdfo_model_file_config(o.parsed)->d_model;
@@ -189,8 +204,9 @@ enum gdfo_status gdfo_models_create(struct gdfo_models **out, const char *folder
         return gdfo_error_no_memory(err, "models");
     }
     m->lock = gdfo_lock_create();
-    if (!m->lock) {
-        gdfo_mem_free(m);
+    m->released = gdfo_cond_create();
+    if (!m->lock || !m->released) {
+        gdfo_models_destroy(m);
         return gdfo_error_no_memory(err, "models");
     }
     (void)snprintf(m->folder, sizeof m->folder, "%s", folder);
@@ -209,9 +225,11 @@ enum gdfo_status gdfo_models_create(struct gdfo_models **out, const char *folder
 void gdfo_models_destroy(struct gdfo_models *m)
 {
     if (m) {
-        for (size_t i = 0; i < m->n; i++) {
-            gdfo_model_destroy(m->slots[i].model);
+        for (size_t i = 0; i < m->n * GDFO_PRECISION_COUNT; i++) {
+            gdfo_model_destroy(
+                m->slots[i / GDFO_PRECISION_COUNT].loaded[i % GDFO_PRECISION_COUNT].model);
         }
+        gdfo_cond_destroy(m->released);
         gdfo_lock_destroy(m->lock);
         gdfo_mem_free(m);
     }
@@ -277,12 +295,212 @@ enum gdfo_status gdfo_models_alias(struct gdfo_models *m, const char *name, cons
     return GDFO_STATUS_OK;
 }
 
+/* ---- memory -------------------------------------------------------------------------------- */
+
+/* What could never be loaded is no teacher and no student. */
+static void leave_out_too_large(struct gdfo_models *m)
+{
+    enum gdfo_precision p = m->setup.precision == GDFO_PRECISION_AUTO
+                                ? GDFO_PRECISION_F32
+                                : (enum gdfo_precision)m->setup.precision;
+    char quoted[300];
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        uint64_t bytes = gdfo_models_bytes(&m->slots[i].entry, p);
+        if (m->setup.memory_bytes > 0 && bytes > m->setup.memory_bytes) {
+            gdfo_log(GDFO_LOG_WARN, "models",
+                     "ev=model_left_out name=%s why=\"its weights need %" PRIu64
+                     " bytes of memory; --memory allows %" PRIu64 "\"",
+                     gdfo_log_quote(m->slots[i].entry.name, quoted, (int)sizeof quoted), bytes,
+                     m->setup.memory_bytes);
+        } else {
+            m->slots[n++] = m->slots[i];
+        }
+    }
+    m->n = n;
+}
+
+void gdfo_models_set_up(struct gdfo_models *m, const struct gdfo_models_setup *setup)
+{
+    m->setup = *setup;
+    leave_out_too_large(m);
+}
+
+const struct gdfo_models_setup *gdfo_models_setup_of(const struct gdfo_models *m)
+{
+    return &m->setup;
+}
+
+uint64_t gdfo_models_bytes(const struct gdfo_model_entry *e, enum gdfo_precision precision)
+{
+    uint64_t bytes = e->params * sizeof(float);
+    switch (precision) {
+    case GDFO_PRECISION_F32: break;
+    case GDFO_PRECISION_BF16: bytes += e->params * 2; break;
+    case GDFO_PRECISION_INT8: bytes += e->params + e->params / BLOCK * sizeof(float); break;
+    }
+    return bytes;
+}
+
+static size_t real_slot(const struct gdfo_models *m, const char *name)
+{
+    size_t at = find_slot(m, name);
+    return at < m->n && m->slots[at].same_as ? m->slots[at].same_as - 1 : at;
+}
+
+/* What a want comes to: at most two models and its work. */
+struct need {
+    size_t n, at[2];
+    enum gdfo_precision precision[2];
+    uint64_t bytes;   /* of all, loaded or not */
+    uint64_t missing; /* of it, not yet booked */
+};
+
+static enum gdfo_status not_found(const struct gdfo_models *m, const char *name,
+                                  struct gdfo_error *err)
+{
+    return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                          "model \"%s\" is not in the models folder (%zu there)", name, m->n);
+}
+
+/* With the lock held, but for gdfo_models_fits, which needs no `missing`. */
+static enum gdfo_status need_of(const struct gdfo_models *m, const struct gdfo_models_want *want,
+                                struct need *out, struct gdfo_error *err)
+{
+    const char *const names[2] = {want->teacher, want->student};
+    *out = (struct need){.bytes = want->work_bytes, .missing = want->work_bytes};
+    for (size_t i = 0; i < 2; i++) {
+        enum gdfo_precision p = i == 0 ? want->precision : GDFO_PRECISION_F32;
+        size_t at = names[i] ? real_slot(m, names[i]) : 0;
+        if (!names[i]) {
+            continue;
+        }
+        if (at == m->n) {
+            return not_found(m, names[i], err);
+        }
+        if (i == 1 && want->teacher && out->at[0] == at) {
+            p = out->precision[0]; /* the teacher's own file */
+        }
+        for (int k = 0; i == 0 && want->any_precision && k < GDFO_PRECISION_COUNT; k++) {
+            p = m->slots[at].loaded[k].model ? (enum gdfo_precision)k : p;
+        }
+        out->at[out->n] = at;
+        out->precision[out->n] = p;
+        out->n++;
+        if (out->n == 2 && out->at[0] == at && out->precision[0] == p) {
+            continue; /* booked once */
+        }
+        out->bytes += gdfo_models_bytes(&m->slots[at].entry, p);
+        out->missing +=
+            m->slots[at].loaded[p].model ? 0 : gdfo_models_bytes(&m->slots[at].entry, p);
+    }
+    return GDFO_STATUS_OK;
+}
+
+static uint64_t mib(uint64_t bytes)
+{
+    return (bytes + ((uint64_t)1 << 20) - 1) >> 20;
+}
+
+static enum gdfo_status check_alone(const struct gdfo_models *m, const struct need *need,
+                                    struct gdfo_error *err)
+{
+    if (m->setup.memory_bytes == 0 || need->bytes <= m->setup.memory_bytes) {
+        return GDFO_STATUS_OK;
+    }
+    return gdfo_error_set(err, GDFO_STATUS_LIMIT,
+                          "this needs %" PRIu64 " bytes of memory (%" PRIu64
+                          " MiB); --memory allows %" PRIu64 " (%" PRIu64 " MiB)",
+                          need->bytes, mib(need->bytes), m->setup.memory_bytes,
+                          m->setup.memory_bytes >> 20);
+}
+
+enum gdfo_status gdfo_models_fits(const struct gdfo_models *m, const struct gdfo_models_want *want,
+                                  struct gdfo_error *err)
+{
+    struct gdfo_models_want plain = *want;
+    struct need need;
+    enum gdfo_status status;
+    plain.any_precision = 0;
+    GDFO_LOCK_SCOPE(m->lock);
+    status = need_of(m, &plain, &need, err);
+    return status == GDFO_STATUS_OK ? check_alone(m, &need, err) : status;
+}
+
+static void unload(struct gdfo_models *m, struct loaded *l)
+{
+    gdfo_model_destroy(l->model);
+    m->in_use -= l->bytes;
+    *l = (struct loaded){.model = NULL};
+}
+
+static int is_needed(const struct need *need, size_t at, int precision)
+{
+    for (size_t i = 0; i < need->n; i++) {
+        if (need->at[i] == at && (int)need->precision[i] == precision) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static struct loaded *oldest_idle(struct gdfo_models *m, const struct need *need)
+{
+    struct loaded *oldest = NULL;
+    for (size_t i = 0; i < m->n * GDFO_PRECISION_COUNT; i++) {
+        size_t at = i / GDFO_PRECISION_COUNT;
+        int precision = (int)(i % GDFO_PRECISION_COUNT);
+        struct loaded *l = &m->slots[at].loaded[precision];
+        if (l->model && l->n_users == 0 && !is_needed(need, at, precision) &&
+            (!oldest || l->used < oldest->used)) {
+            oldest = l;
+        }
+    }
+    return oldest;
+}
+
+/* One file in two precisions is twice its floats: what nobody holds of it goes first. */
+static void drop_other_precisions(struct gdfo_models *m, const struct need *need)
+{
+    for (size_t i = 0; i < need->n; i++) {
+        for (int p = 0; p < GDFO_PRECISION_COUNT; p++) {
+            struct loaded *l = &m->slots[need->at[i]].loaded[p];
+            if (l->model && l->n_users == 0 && !is_needed(need, need->at[i], p)) {
+                unload(m, l);
+            }
+        }
+    }
+}
+
+static enum gdfo_status make_room(struct gdfo_models *m, const struct need *need,
+                                  struct gdfo_error *err)
+{
+    uint64_t max = m->setup.memory_bytes;
+    struct loaded *idle;
+    drop_other_precisions(m, need);
+    while (max > 0 && m->in_use + need->missing > max && (idle = oldest_idle(m, need)) != NULL) {
+        unload(m, idle);
+    }
+    if (max > 0 && m->in_use + need->missing > max) {
+        return gdfo_error_set(err, GDFO_STATUS_BUSY,
+                              "this needs %" PRIu64 " MiB of memory more; %" PRIu64 " of %" PRIu64
+                              " MiB that --memory allows are in use",
+                              mib(need->missing), mib(m->in_use), max >> 20);
+    }
+    return GDFO_STATUS_OK;
+}
+
+/* ---- loading ------------------------------------------------------------------------------- */
+
 /* The file must still be the one that was listed: a changed file would be another teacher under the
  * old name. */
-static enum gdfo_status load(const struct gdfo_models *m, struct slot *slot, struct gdfo_error *err)
+static enum gdfo_status load(struct gdfo_models *m, struct slot *slot,
+                             enum gdfo_precision precision, struct gdfo_error *err)
 {
     struct open_model o;
-    struct gdfo_model_options options = {.memory_max_bytes = MODEL_MAX_BYTES};
+    struct gdfo_model_options options = {.memory_max_bytes = MODEL_MAX_BYTES,
+                                         .precision = precision};
+    struct loaded *l = &slot->loaded[precision];
     char sha256[65];
     enum gdfo_status status = open_model_open(&o, m, &slot->entry, err);
     if (status != GDFO_STATUS_OK) {
@@ -295,28 +513,105 @@ static enum gdfo_status load(const struct gdfo_models *m, struct slot *slot, str
                            "%s has changed since the daemon started: restart it", slot->entry.file);
     }
     if (status == GDFO_STATUS_OK) {
-        status = gdfo_model_open(&slot->model, o.parsed, &options, err);
+        status = gdfo_model_open(&l->model, o.parsed, &options, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        l->bytes = gdfo_models_bytes(&slot->entry, precision);
+        m->in_use += l->bytes;
     }
     open_model_close(&o);
     return status;
 }
 
-enum gdfo_status gdfo_models_get(struct gdfo_models *m, const char *name,
-                                 const struct gdfo_model **out, struct gdfo_error *err)
+/* With the lock held. */
+static void give_back(struct gdfo_models *m, struct gdfo_models_hold *hold)
 {
-    size_t at = find_slot(m, name);
+    m->turn++;
+    for (size_t i = 0; i < 2; i++) {
+        if (hold->slots[i] > 0) {
+            struct loaded *l = &m->slots[hold->slots[i] - 1].loaded[hold->precisions[i]];
+            l->n_users--;
+            l->used = m->turn;
+        }
+    }
+    m->in_use -= hold->work_bytes;
+    *hold = (struct gdfo_models_hold){.teacher = NULL};
+}
+
+static enum gdfo_status take(struct gdfo_models *m, const struct gdfo_models_want *want,
+                             const struct need *need, struct gdfo_models_hold *hold,
+                             struct gdfo_error *err)
+{
     enum gdfo_status status = GDFO_STATUS_OK;
-    if (at == m->n) {
-        return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
-                              "model \"%s\" is not in the models folder (%zu there)", name, m->n);
+    hold->work_bytes = want->work_bytes;
+    m->in_use += want->work_bytes;
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < need->n; i++) {
+        struct slot *slot = &m->slots[need->at[i]];
+        struct loaded *l = &slot->loaded[need->precision[i]];
+        if (!l->model) {
+            status = load(m, slot, need->precision[i], err);
+        }
+        if (status == GDFO_STATUS_OK) {
+            l->n_users++;
+            hold->slots[i] = need->at[i] + 1;
+            hold->precisions[i] = need->precision[i];
+            *(want->teacher && i == 0 ? &hold->teacher : &hold->student) = l->model;
+        }
     }
-    at = m->slots[at].same_as ? m->slots[at].same_as - 1 : at;
-    GDFO_LOCK_SCOPE(m->lock);
-    if (!m->slots[at].model) {
-        status = load(m, &m->slots[at], err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        *out = m->slots[at].model;
+    if (status != GDFO_STATUS_OK) {
+        give_back(m, hold);
     }
     return status;
+}
+
+enum gdfo_status gdfo_models_acquire(struct gdfo_models *m, const struct gdfo_models_want *want,
+                                     struct gdfo_models_hold *hold, struct gdfo_error *err)
+{
+    struct need need;
+    enum gdfo_status status;
+    *hold = (struct gdfo_models_hold){.teacher = NULL};
+    GDFO_LOCK_SCOPE(m->lock);
+    status = need_of(m, want, &need, err);
+    if (status == GDFO_STATUS_OK) {
+        status = check_alone(m, &need, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = make_room(m, &need, err);
+    }
+    return status == GDFO_STATUS_OK ? take(m, want, &need, hold, err) : status;
+}
+
+void gdfo_models_release(struct gdfo_models *m, struct gdfo_models_hold *hold)
+{
+    GDFO_LOCK_SCOPE(m->lock);
+    give_back(m, hold);
+    gdfo_cond_broadcast(m->released);
+}
+
+void gdfo_models_wait(struct gdfo_models *m, int64_t timeout_ms)
+{
+    GDFO_LOCK_SCOPE(m->lock);
+    (void)gdfo_cond_wait_ms(m->released, m->lock, timeout_ms);
+}
+
+uint64_t gdfo_models_in_use(struct gdfo_models *m)
+{
+    GDFO_LOCK_SCOPE(m->lock);
+    return m->in_use;
+}
+
+int gdfo_models_measure_begin(struct gdfo_models *m)
+{
+    int was;
+    GDFO_LOCK_SCOPE(m->lock);
+    was = m->is_measuring;
+    m->is_measuring = 1;
+    return !was;
+}
+
+void gdfo_models_measure_end(struct gdfo_models *m)
+{
+    GDFO_LOCK_SCOPE(m->lock);
+    m->is_measuring = 0;
+    gdfo_cond_broadcast(m->released);
 }

@@ -1,6 +1,7 @@
 #include "server/job/job_parts.h"
 
 #include "common/mem.h"
+#include "server/job/job_memory.h"
 #include "server/store/store_file.h"
 #include "server/store/store_teacher.h"
 
@@ -104,28 +105,63 @@ static enum gdfo_status render_all(struct gdfo_job_parts *p, struct gdfo_error *
 /* ---- teacher and student ------------------------------------------------------------------------
  */
 
+/* A token is a byte at least, and BOS is one more. */
+static uint64_t text_tokens_max(const struct gdfo_job_parts *p)
+{
+    return p->train.bytes.len + p->train.n;
+}
+
+/* Models and room for the work on them, in one piece. */
+static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
+                                    const char *teacher, const struct gdfo_job_use *use,
+                                    struct gdfo_error *err)
+{
+    const struct gdfo_model_entry *e = gdfo_models_find(deps->models, teacher);
+    const struct gdfo_model_entry *student;
+    struct gdfo_models_want want = {.teacher = teacher,
+                                    .precision = use->precision,
+                                    .any_precision = use->purpose == GDFO_JOB_CHECK};
+    enum gdfo_status status;
+    if (use->purpose == GDFO_JOB_RUN && p->spec->ops->needs_student) {
+        want.student = p->spec->head.student[0] ? p->spec->head.student : teacher;
+        (void)snprintf(p->student_name, sizeof p->student_name, "%s", want.student);
+    }
+    if (e && use->purpose != GDFO_JOB_CHECK) {
+        want.work_bytes = gdfo_job_teacher_bytes(deps->models, deps->pool, e);
+    }
+    if (e && want.student) {
+        student = gdfo_models_find(deps->models, want.student);
+        want.work_bytes +=
+            student ? gdfo_job_student_bytes(student, strcmp(student->sha256, e->sha256) == 0,
+                                             text_tokens_max(p), p->spec)
+                    : 0;
+    }
+    status = gdfo_models_acquire(deps->models, &want, &p->hold, err);
+    p->models = deps->models;
+    p->teacher_model = p->hold.teacher;
+    p->student_model = p->hold.student;
+    p->is_same_model = p->student_model && p->student_model == p->teacher_model;
+    return status;
+}
+
 static enum gdfo_status open_teacher(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
-                                     const struct gdfo_store_job *job, struct gdfo_error *err)
+                                     const struct gdfo_store_job *job,
+                                     const struct gdfo_job_use *use, struct gdfo_error *err)
 {
     struct gdfo_store_teacher row = {0};
     const struct gdfo_model_entry *entry;
-    struct gdfo_teacher_env env = {.pool = deps->pool};
+    struct gdfo_teacher_env env = {.pool = deps->pool,
+                                   .kv_max_bytes = gdfo_job_kv_bytes(deps->models)};
     enum gdfo_status status = gdfo_store_teacher_of_tch(deps->store, job->tch, &row, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }
-    status = gdfo_models_get(deps->models, row.model, &p->teacher_model, err);
+    status = hold_models(p, deps, row.model, use, err);
     if (status == GDFO_STATUS_OK) {
         entry = gdfo_models_find(deps->models, row.model);
         env.model = p->teacher_model;
         env.model_sha256 = entry ? entry->sha256 : "";
         status = gdfo_teacher_open(&p->teacher, row.adapter, &env, err);
-    }
-    if (status == GDFO_STATUS_OK && p->spec->ops->needs_student) {
-        const char *name = p->spec->head.student[0] ? p->spec->head.student : row.model;
-        status = gdfo_models_get(deps->models, name, &p->student_model, err);
-        p->is_same_model = p->student_model == p->teacher_model;
-        (void)snprintf(p->student_name, sizeof p->student_name, "%s", name);
     }
     gdfo_store_teacher_deinit(&row);
     return status;
@@ -198,7 +234,8 @@ static enum gdfo_status read_spec(struct gdfo_job_parts *p, const struct gdfo_st
 }
 
 enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
-                                      const struct gdfo_store_job *job, struct gdfo_error *err)
+                                      const struct gdfo_store_job *job,
+                                      const struct gdfo_job_use *use, struct gdfo_error *err)
 {
     enum gdfo_status status;
     memset(p, 0, sizeof *p);
@@ -221,7 +258,7 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
         status = render_all(p, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = open_teacher(p, deps, job, err);
+        status = open_teacher(p, deps, job, use, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = make_forms(p, err);
@@ -239,6 +276,9 @@ void gdfo_job_parts_deinit(struct gdfo_job_parts *p)
     gdfo_mem_free(p->label_ids);
     gdfo_forms_destroy(p->forms);
     gdfo_teacher_close(p->teacher);
+    if (p->models) {
+        gdfo_models_release(p->models, &p->hold);
+    }
     gdfo_task_destroy(p->task);
     gdfo_split_deinit(&p->split);
     gdfo_dataset_destroy(p->validation);

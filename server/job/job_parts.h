@@ -14,7 +14,7 @@
 /*
  * What a job is made of, built from its row: spec, data, task, teacher. Building checks everything
  * that can be checked without a call; its errors carry the job's error code. Used to validate, to
- * run and to predict.
+ * run and to predict. BUSY: the memory it needs is in use by others.
  */
 struct gdfo_job_deps { /* borrowed */
     struct gdfo_store *store;
@@ -30,7 +30,20 @@ struct gdfo_job_texts { /* rendered examples; bodies point into bytes */
     uint32_t n;
 };
 
+enum gdfo_job_purpose {
+    GDFO_JOB_CHECK,  /* tokenizer and shapes: no student, no work, whichever precision is loaded */
+    GDFO_JOB_RUN,    /* all of it */
+    GDFO_JOB_PREDICT /* no student */
+};
+
+struct gdfo_job_use {
+    enum gdfo_job_purpose purpose;
+    enum gdfo_precision precision; /* of the teacher */
+};
+
 struct gdfo_job_parts {
+    struct gdfo_models *models; /* from which hold is borrowed */
+    struct gdfo_models_hold hold;
     struct gdfo_json *spec_json;
     struct gdfo_job_spec *spec;
     struct gdfo_dataset *training, *validation; /* validation NULL when there is none */
@@ -49,6 +62,7 @@ struct gdfo_job_parts {
 GDFO_MUST_USE enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p,
                                                     const struct gdfo_job_deps *deps,
                                                     const struct gdfo_store_job *job,
+                                                    const struct gdfo_job_use *use,
                                                     struct gdfo_error *err);
 void gdfo_job_parts_deinit(struct gdfo_job_parts *p); /* zeroed or half-built is fine */
 

@@ -24,6 +24,7 @@ struct prediction {
     double *wide;                           /* [n][L] */
     uint8_t *truncated;                     /* [n] */
     struct gdfo_usage usage;
+    enum gdfo_precision precision;
 };
 
 int gdfo_variant_parse(const char *name, enum gdfo_variant *out)
@@ -87,6 +88,18 @@ static enum gdfo_status load_artefact(struct prediction *p, struct gdfo_error *e
     }
     gdfo_buf_deinit(&bytes);
     return status;
+}
+
+/* In the precision that the prompt was tuned in; where the processor lacks it, in float32. */
+static enum gdfo_status build_parts(struct prediction *p, struct gdfo_error *err)
+{
+    struct gdfo_job_use use = {GDFO_JOB_PREDICT, GDFO_PRECISION_F32};
+    if (!gdfo_precision_parse(p->job.precision, &use.precision) ||
+        !gdfo_precision_is_available(use.precision)) {
+        use.precision = GDFO_PRECISION_F32;
+    }
+    p->precision = use.precision;
+    return gdfo_job_parts_build(&p->parts, p->deps, &p->job, &use, err);
 }
 
 /* ---- the query ----------------------------------------------------------------------------------
@@ -273,6 +286,7 @@ static enum gdfo_status write_answer(const struct prediction *p, struct gdfo_buf
         write_row(p, &w, i, mass[i]);
     }
     gdfo_json_close(&w, ']');
+    gdfo_json_put_str(&w, "precision", gdfo_precision_name(p->precision));
     gdfo_json_open(&w, "usage", '{');
     gdfo_json_put_int(&w, "queries", p->texts.n);
     gdfo_json_put_int(&w, "cached", 0);
@@ -314,7 +328,7 @@ enum gdfo_status gdfo_job_predict(const struct gdfo_job_deps *deps,
         status = load_artefact(&p, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = gdfo_job_parts_build(&p.parts, deps, &p.job, err);
+        status = build_parts(&p, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = render_inputs(&p, err);

@@ -1,7 +1,9 @@
 #include "server/job/job_run.h"
 
+#include "common/check.h"
 #include "common/log.h"
 #include "server/job/job_ledger.h"
+#include "server/job/job_precision.h"
 #include "server/job/job_step.h"
 #include "server/num/gemm.h"
 #include "server/store/store_file.h"
@@ -10,6 +12,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#define MEMORY_LOOK_MS 500 /* between two looks at the stop flag while others hold the memory */
 
 const char *gdfo_job_machine_class(void)
 {
@@ -125,19 +129,20 @@ static void mark_files(const struct gdfo_job_deps *deps, const struct gdfo_store
     }
 }
 
-void gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job)
+int gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job)
 {
+    const struct gdfo_job_use use = {GDFO_JOB_CHECK, GDFO_PRECISION_F32};
     struct gdfo_job_parts p;
     struct gdfo_error err = {0};
     struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED};
     enum gdfo_status status;
     gdfo_log_context("job", job->id);
-    status = gdfo_job_parts_build(&p, deps, job, &err);
+    status = gdfo_job_parts_build(&p, deps, job, &use, &err);
     if (status == GDFO_STATUS_OK) {
         mark_files(deps, job, &p, 1);
         report_warnings(deps, &p, job->jid);
         GDFO_IGNORE(move(deps->store, job->jid, &m)); /* cancelled meanwhile: logged */
-    } else {
+    } else if (status != GDFO_STATUS_BUSY) {
         if (strcmp(err.code, "invalid_training_file") == 0) {
             mark_files(deps, job, &p, 0);
         }
@@ -145,6 +150,7 @@ void gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store
     }
     gdfo_job_parts_deinit(&p);
     gdfo_log_context("job", NULL);
+    return status != GDFO_STATUS_BUSY;
 }
 
 /* ---- run ----------------------------------------------------------------------------------------
@@ -161,6 +167,8 @@ struct run {
     void *method;
     struct gdfo_job_steps steps;
     struct gdfo_job_wall wall;
+    struct gdfo_job_use use;
+    int is_elsewhere; /* it was begun in a precision that this processor lacks */
 };
 
 static void fill_env(struct run *r)
@@ -197,11 +205,80 @@ static void fill_env(struct run *r)
     e->cancel = r->stop;
 }
 
+static void say(void *ctx, const char *words)
+{
+    const struct run *r = ctx;
+    const struct gdfo_store_event_new e = {.level = GDFO_STORE_INFO,
+                                           .type = "teacher",
+                                           .message = words,
+                                           .data = "{\"code\":\"precision\"}"};
+    struct gdfo_error err = {0};
+    GDFO_IGNORE(gdfo_store_event_add(r->deps->store, r->job->jid, &e, NULL, &err));
+    gdfo_log(GDFO_LOG_INFO, "job", "ev=precision %s", words);
+}
+
+/* A job keeps the precision it was begun in, whatever the daemon's setting has become: answers of
+ * two precisions are never mixed. */
+static enum gdfo_status settle_precision(struct run *r, const char *model, struct gdfo_error *err)
+{
+    const struct gdfo_precision_ask ask = {r->deps, model, r->stop, say, r};
+    char words[120];
+    enum gdfo_status status;
+    if (r->job->precision[0]) {
+        GDFO_CHECK(gdfo_precision_parse(r->job->precision, &r->use.precision));
+        status = gdfo_precision_check(r->use.precision, err);
+        r->is_elsewhere = status == GDFO_STATUS_UNSUPPORTED;
+        return status;
+    }
+    status = gdfo_job_precision_settle(&ask, &r->use.precision, err);
+    if (status == GDFO_STATUS_OK) {
+        (void)snprintf(words, sizeof words, "the teacher computes in %s",
+                       gdfo_precision_name(r->use.precision));
+        say(r, words);
+    }
+    return status;
+}
+
+/* Waits while other jobs hold the memory it needs. */
+static enum gdfo_status build_parts(struct run *r, struct gdfo_error *err)
+{
+    enum gdfo_status status = gdfo_job_parts_build(&r->parts, r->deps, r->job, &r->use, err);
+    if (status == GDFO_STATUS_BUSY) {
+        say(r, err->text);
+    }
+    while (status == GDFO_STATUS_BUSY) {
+        gdfo_job_parts_deinit(&r->parts);
+        if (atomic_load_explicit(r->stop, memory_order_acquire) != GDFO_JOB_STOP_NONE) {
+            return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "asked to stop");
+        }
+        gdfo_models_wait(r->deps->models, MEMORY_LOOK_MS);
+        status = gdfo_job_parts_build(&r->parts, r->deps, r->job, &r->use, err);
+    }
+    return status;
+}
+
+static enum gdfo_status prepare(struct run *r, struct gdfo_error *err)
+{
+    struct gdfo_store_teacher teacher = {0};
+    struct gdfo_store_run known = {.machine_class = gdfo_job_machine_class()};
+    enum gdfo_status status = gdfo_store_teacher_of_tch(r->deps->store, r->job->tch, &teacher, err);
+    if (status == GDFO_STATUS_OK) {
+        status = settle_precision(r, teacher.model, err);
+    }
+    gdfo_store_teacher_deinit(&teacher);
+    if (status == GDFO_STATUS_OK) { /* before the first call, and never changed after it */
+        known.precision = gdfo_precision_name(r->use.precision);
+        status = gdfo_store_job_set_run(r->deps->store, r->job->jid, &known, err);
+    }
+    return status;
+}
+
 static enum gdfo_status open_run(struct run *r, struct gdfo_error *err)
 {
     struct gdfo_store_teacher teacher = {0};
+    struct gdfo_store_run known = {.student = NULL};
     const struct gdfo_model_entry *student;
-    enum gdfo_status status = gdfo_job_parts_build(&r->parts, r->deps, r->job, err);
+    enum gdfo_status status = build_parts(r, err);
     if (status == GDFO_STATUS_OK) {
         status = gdfo_store_teacher_of_tch(r->deps->store, r->job->tch, &teacher, err);
     }
@@ -218,8 +295,8 @@ static enum gdfo_status open_run(struct run *r, struct gdfo_error *err)
     fill_env(r);
     student =
         r->parts.student_name[0] ? gdfo_models_find(r->deps->models, r->parts.student_name) : NULL;
-    status = gdfo_store_job_set_run(r->deps->store, r->job->jid, student ? student->name : NULL,
-                                    NULL, gdfo_job_machine_class(), err);
+    known.student = student ? student->name : NULL;
+    status = gdfo_store_job_set_run(r->deps->store, r->job->jid, &known, err);
     return status == GDFO_STATUS_OK
                ? r->parts.spec->ops->create(&r->method, &r->env, r->parts.spec->options, err)
                : status;
@@ -327,10 +404,23 @@ static void end_stopped(struct run *r, int is_disk_full)
     gdfo_log(GDFO_LOG_INFO, "job", "ev=stopped to=%s", gdfo_job_status_name(m.to));
 }
 
+/* Kept whole for a processor that can, or for the person's word. */
+static void pause_elsewhere(struct run *r, const struct gdfo_error *why)
+{
+    const struct gdfo_store_move m = {.to = GDFO_JOB_PAUSED, .reason = "teacher_drift"};
+    char words[GDFO_ERROR_TEXT_MAX];
+    (void)snprintf(words, sizeof words,
+                   "begun in another precision than this machine has, and two are never mixed: "
+                   "%.200s",
+                   why->text);
+    say(r, words);
+    GDFO_IGNORE(move(r->deps->store, r->job->jid, &m));
+}
+
 void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,
                   const atomic_int *stop)
 {
-    struct run r = {.deps = deps, .job = job, .stop = stop};
+    struct run r = {.deps = deps, .job = job, .stop = stop, .use = {.purpose = GDFO_JOB_RUN}};
     struct gdfo_report report;
     struct gdfo_error err = {0};
     enum gdfo_status status;
@@ -338,7 +428,10 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
     gdfo_log_context("job", job->id);
     gdfo_log(GDFO_LOG_INFO, "job", "ev=running generation=%lld", (long long)job->generation);
     gdfo_job_steps_init(&r.steps, deps->store, job, &r.wall);
-    status = gdfo_job_wall_init(&r.wall, deps->store, job->jid, deps->clk, &err);
+    status = prepare(&r, &err);
+    if (status == GDFO_STATUS_OK) { /* a measurement is not the job's own time */
+        status = gdfo_job_wall_init(&r.wall, deps->store, job->jid, deps->clk, &err);
+    }
     if (status == GDFO_STATUS_OK) {
         status = open_run(&r, &err);
     }
@@ -347,6 +440,8 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
     }
     if (status == GDFO_STATUS_OK) {
         status = succeed(&r, &report);
+    } else if (r.is_elsewhere) {
+        pause_elsewhere(&r, &err);
     } else if (status != GDFO_STATUS_CANCELLED && status != GDFO_STATUS_FULL) {
         status = fail(deps->store, job->jid, &err);
     }
@@ -362,31 +457,48 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
 /* ---- teachers -----------------------------------------------------------------------------------
  */
 
+static enum gdfo_status register_one(struct gdfo_store *store, const struct gdfo_models *models,
+                                     const struct gdfo_model_entry *e, struct gdfo_error *err)
+{
+    unsigned char fingerprint[GDFO_SHA256_BYTES];
+    enum gdfo_precision precision;
+    char caps[256];
+    struct gdfo_store_teacher_new t = {.name = e->name,
+                                       .adapter = "embedded",
+                                       .model = e->name,
+                                       .capabilities = caps,
+                                       .is_idempotent = 1};
+    if (gdfo_job_precision_known(store, models, e, &precision)) {
+        gdfo_job_precision_fingerprint(e, precision, fingerprint);
+        t.fingerprint = fingerprint;
+    }
+    (void)snprintf(caps, sizeof caps,
+                   "{\"soft\":\"spliced\",\"d_model\":%u,\"score\":\"logits\",\"hidden\":false,"
+                   "\"max_anchors\":%d,"
+                   "\"kv_reuse\":\"both\",\"grid\":\"f32\",\"sigma\":0}",
+                   e->d_model, GDFO_ANCHORS_MAX);
+    return gdfo_store_teacher_upsert(store, &t, NULL, err);
+}
+
+enum gdfo_status gdfo_job_register_teachers_of(struct gdfo_store *store,
+                                               const struct gdfo_models *models, const char *sha256,
+                                               struct gdfo_error *err)
+{
+    enum gdfo_status status = GDFO_STATUS_OK;
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < gdfo_models_count(models); i++) {
+        const struct gdfo_model_entry *e = gdfo_models_at(models, i);
+        if (e->has_tokenizer && (!sha256 || strcmp(e->sha256, sha256) == 0)) {
+            status = register_one(store, models, e, err);
+        }
+    }
+    return status;
+}
+
 enum gdfo_status gdfo_job_register_teachers(struct gdfo_store *store,
                                             const struct gdfo_models *models,
                                             struct gdfo_error *err)
 {
     enum gdfo_status status = gdfo_store_teacher_retire(store, err);
-    for (size_t i = 0; status == GDFO_STATUS_OK && i < gdfo_models_count(models); i++) {
-        const struct gdfo_model_entry *e = gdfo_models_at(models, i);
-        unsigned char fingerprint[GDFO_SHA256_BYTES];
-        char caps[256];
-        struct gdfo_store_teacher_new t = {.name = e->name,
-                                           .adapter = "embedded",
-                                           .model = e->name,
-                                           .capabilities = caps,
-                                           .fingerprint = fingerprint,
-                                           .is_idempotent = 1};
-        if (!e->has_tokenizer) {
-            continue;
-        }
-        gdfo_sha256(e->sha256, strlen(e->sha256), fingerprint);
-        (void)snprintf(caps, sizeof caps,
-                       "{\"soft\":\"spliced\",\"d_model\":%u,\"score\":\"logits\",\"hidden\":false,"
-                       "\"max_anchors\":%d,"
-                       "\"kv_reuse\":\"both\",\"grid\":\"f32\",\"sigma\":0}",
-                       e->d_model, GDFO_ANCHORS_MAX);
-        status = gdfo_store_teacher_upsert(store, &t, NULL, err);
-    }
-    return status;
+    return status == GDFO_STATUS_OK ? gdfo_job_register_teachers_of(store, models, NULL, err)
+                                    : status;
 }

@@ -17,8 +17,9 @@ enum gdfo_job_stop { /* what a running job is asked to do at its next durable po
                      GDFO_JOB_STOP_CANCEL
 };
 
-/* validating_files -> queued, or failed with the fault. Makes no call. */
-void gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job);
+/* validating_files -> queued, or failed with the fault. Makes no call. 0: there is no room for the
+ * model now, and the job is as it was. */
+int gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job);
 
 /* Runs a job that was claimed (running) until it ends or is asked to stop; all moves are made here.
  */
@@ -34,6 +35,12 @@ struct gdfo_store_move gdfo_job_stopped_move(enum gdfo_job_status status, int is
 GDFO_MUST_USE enum gdfo_status gdfo_job_register_teachers(struct gdfo_store *store,
                                                           const struct gdfo_models *models,
                                                           struct gdfo_error *err);
+
+/* The same for the names of one model file, after its precision was settled. */
+GDFO_MUST_USE enum gdfo_status gdfo_job_register_teachers_of(struct gdfo_store *store,
+                                                             const struct gdfo_models *models,
+                                                             const char *sha256,
+                                                             struct gdfo_error *err);
 
 /* "x86-64/openblas/SkylakeX": the class of machines on which the same bytes come out. */
 const char *gdfo_job_machine_class(void);

@@ -3,6 +3,7 @@
 #include "server/num/gemm.h"
 #include "server/num/kernels/pack_kernels.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,8 +26,18 @@ int gdfo_precision_parse(const char *text, enum gdfo_precision *out)
     return 0;
 }
 
+static atomic_uint pretended; /* bits of precisions */
+
+void gdfo_precision_pretend_lacking(unsigned bits)
+{
+    atomic_store(&pretended, bits);
+}
+
 int gdfo_precision_is_available(enum gdfo_precision p)
 {
+    if (atomic_load(&pretended) & (1u << p)) {
+        return 0;
+    }
     return p == GDFO_PRECISION_F32 || gdfo_pack_kernels(p) != NULL;
 }
 

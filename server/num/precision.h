@@ -29,4 +29,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_precision_check(enum gdfo_precision p, struc
  * thread's next call. */
 const char *gdfo_precision_kernels(enum gdfo_precision p);
 
+/* Tests: as if the processor lacked the precisions of these bits (1 << p). 0: as it is. */
+void gdfo_precision_pretend_lacking(unsigned bits);
+
 #endif

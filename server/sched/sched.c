@@ -156,7 +156,7 @@ static int validate_one(struct gdfo_sched *s)
         found = 0;
     }
     if (found) {
-        gdfo_job_validate(&s->deps, &job);
+        found = gdfo_job_validate(&s->deps, &job);
         gdfo_store_job_deinit(&job);
     }
     gdfo_lock_acquire(s->lock);

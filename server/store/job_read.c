@@ -89,6 +89,7 @@ static void read_outcome(struct gdfo_query *q, struct gdfo_store_job *job)
     job->started_at = gdfo_query_get_int(q);
     job->finished_at = gdfo_query_get_int(q);
     job->archived_at = gdfo_query_get_int(q);
+    gdfo_query_get_text(q, job->precision, sizeof job->precision);
 }
 
 /* In the order of JOB_SELECT (query.c). */

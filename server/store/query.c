@@ -22,7 +22,8 @@
     "j.best_queries,j.spent_evals,j.spent_queries,j.spent_dev,j.spent_cached,j.spent_calls,"       \
     "j.spent_tokens_in,j.spent_tokens_out,j.spent_usd_micros,j.spent_unknown,j.recoveries,"        \
     "j.err_code,j.err_message,j.err_param,j.created_at,j.updated_at,j.started_at,j.finished_at,"   \
-    "j.archived_at FROM jobs j JOIN projects p ON p.pid=j.pid JOIN users u ON u.uid=j.uid"         \
+    "j.archived_at,j.precision FROM jobs j JOIN projects p ON p.pid=j.pid JOIN users u ON "        \
+    "u.uid=j.uid"                                                                                  \
     " JOIN teachers t ON t.tch=j.tch JOIN files tf ON tf.fid=j.training_fid"                       \
     " LEFT JOIN files vf ON vf.fid=j.validation_fid LEFT JOIN models m ON m.jid=j.jid"
 #define CALL_SELECT                                                                                \

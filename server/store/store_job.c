@@ -139,15 +139,14 @@ enum gdfo_status gdfo_store_job_create(struct gdfo_store *s, const struct gdfo_s
     return status;
 }
 
-enum gdfo_status gdfo_store_job_set_run(struct gdfo_store *s, int64_t jid, const char *student,
-                                        const unsigned char *student_sha256,
-                                        const char *machine_class, struct gdfo_error *err)
+enum gdfo_status gdfo_store_job_set_run(struct gdfo_store *s, int64_t jid,
+                                        const struct gdfo_store_run *run, struct gdfo_error *err)
 {
     const struct gdfo_store_job *read = NULL;
     struct gdfo_query q;
-    enum gdfo_status status = check_text("student", student, sizeof read->student, err);
+    enum gdfo_status status = check_text("student", run->student, sizeof read->student, err);
     if (status == GDFO_STATUS_OK) {
-        status = check_text("machine class", machine_class, sizeof read->machine_class, err);
+        status = check_text("machine class", run->machine_class, sizeof read->machine_class, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = gdfo_tx_begin(s, err);
@@ -157,9 +156,10 @@ enum gdfo_status gdfo_store_job_set_run(struct gdfo_store *s, int64_t jid, const
     }
     q = gdfo_query(&s->writer, GDFO_SQL_JOB_SET_RUN);
     gdfo_query_int(&q, jid);
-    gdfo_query_opt_text(&q, student);
-    gdfo_query_blob(&q, student_sha256, GDFO_SHA256_BYTES);
-    gdfo_query_opt_text(&q, machine_class);
+    gdfo_query_opt_text(&q, run->student);
+    gdfo_query_blob(&q, run->student_sha256, GDFO_SHA256_BYTES);
+    gdfo_query_opt_text(&q, run->machine_class);
+    gdfo_query_opt_text(&q, run->precision);
     return gdfo_tx_end(s, gdfo_query_run(&q, err), err);
 }
 

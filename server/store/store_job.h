@@ -54,6 +54,7 @@ struct gdfo_store_job {
     char name[GDFO_STORE_NAME_BYTES], suffix[72], student[GDFO_STORE_NAME_BYTES];
     char *spec; /* canonical JSON, owned */
     char code_version[40], machine_class[80];
+    char precision[8]; /* f32, bf16, int8; "" until the job has begun, then never another */
     char fine_tuned_model[GDFO_STORE_NAME_BYTES]; /* "" until succeeded */
     int64_t generation;                           /* last step committed */
     int has_best;
@@ -143,12 +144,14 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_job_set_state(struct gdfo_store *s, in
                                                         struct gdfo_store_job *out,
                                                         struct gdfo_error *err);
 
-/* What auto resolved to, the student taken, the machine class: known when a run starts. NULL keeps
- * a column. */
+/* Known when a run starts. NULL keeps a column; a precision once set is kept in any case. */
+struct gdfo_store_run {
+    const char *student;
+    const unsigned char *student_sha256; /* 32 bytes */
+    const char *machine_class, *precision;
+};
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_set_run(struct gdfo_store *s, int64_t jid,
-                                                      const char *student,
-                                                      const unsigned char *student_sha256,
-                                                      const char *machine_class,
+                                                      const struct gdfo_store_run *run,
                                                       struct gdfo_error *err);
 
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_caps(struct gdfo_store *s, int64_t jid,

@@ -54,6 +54,13 @@ enum gdfo_status gdfo_teacher_open(struct gdfo_teacher **out, const char *adapte
     return GDFO_STATUS_OK;
 }
 
+uint64_t gdfo_teacher_memory(const char *adapter, const struct gdfo_model_config *config,
+                             const struct gdfo_teacher_env *env)
+{
+    const struct gdfo_teacher_ops *ops = find_adapter(adapter);
+    return ops && ops->memory ? ops->memory(config, env) : 0;
+}
+
 void gdfo_teacher_close(struct gdfo_teacher *t)
 {
     if (t) {

@@ -22,6 +22,7 @@
  *   gdfo_teacher_close(t);
  */
 struct gdfo_model;
+struct gdfo_model_config;
 struct gdfo_pool;
 struct gdfo_teacher;
 
@@ -107,6 +108,8 @@ struct gdfo_teacher_ops {
         struct gdfo_error *err); /* worst-case usage, before anything is sent */
     enum gdfo_status (*run)(void *self, const struct gdfo_score_req *req,
                             struct gdfo_score_res *res, struct gdfo_error *err);
+    /* Bytes that it may come to use beside the model's weights; NULL: not worth counting */
+    uint64_t (*memory)(const struct gdfo_model_config *config, const struct gdfo_teacher_env *env);
 };
 
 /* NOT_FOUND names the adapters there are. *out: owned by caller, ended by gdfo_teacher_close. */
@@ -114,6 +117,10 @@ GDFO_MUST_USE enum gdfo_status gdfo_teacher_open(struct gdfo_teacher **out, cons
                                                  const struct gdfo_teacher_env *env,
                                                  struct gdfo_error *err);
 void gdfo_teacher_close(struct gdfo_teacher *t);
+/* Bytes that a teacher of this adapter may come to use beside the weights, before it is opened: of
+ * env, pool and kv_max_bytes are looked at. 0 for an unknown adapter. */
+uint64_t gdfo_teacher_memory(const char *adapter, const struct gdfo_model_config *config,
+                             const struct gdfo_teacher_env *env);
 const struct gdfo_teacher_caps *gdfo_teacher_caps(const struct gdfo_teacher *t);
 GDFO_MUST_USE enum gdfo_status gdfo_teacher_tokenize(const struct gdfo_teacher *t,
                                                      struct gdfo_text text,

@@ -91,7 +91,8 @@ void gdfo_api_students(struct gdfo_request *r)
     gdfo_paging_close(&w, NULL, NULL, 0);
 }
 
-static void write_teacher(struct gdfo_json_writer *w, const struct gdfo_store_teacher *t)
+static void write_teacher(const struct gdfo_request *r, struct gdfo_json_writer *w,
+                          const struct gdfo_store_teacher *t)
 {
     char hex[GDFO_SHA256_HEX];
     gdfo_json_open(w, NULL, '{');
@@ -113,6 +114,9 @@ static void write_teacher(struct gdfo_json_writer *w, const struct gdfo_store_te
     gdfo_json_put_int(w, "epoch", t->epoch);
     gdfo_hex(t->fingerprint, sizeof t->fingerprint, hex);
     gdfo_json_put_str(w, "fingerprint", t->has_fingerprint ? hex : NULL);
+    if (r->deps->write_precision) {
+        r->deps->write_precision(r->deps->ctx, t->model, w);
+    }
     gdfo_json_open(w, "hosts", '[');
     gdfo_json_close(w, ']');
     gdfo_json_close(w, '}');
@@ -127,7 +131,7 @@ void gdfo_api_teachers_get(struct gdfo_request *r)
         return;
     }
     struct gdfo_json_writer w = gdfo_respond_json(r, 200);
-    write_teacher(&w, &t);
+    write_teacher(r, &w, &t);
     gdfo_store_teacher_deinit(&t);
 }
 
@@ -144,7 +148,7 @@ static void list_teachers(struct gdfo_request *r, const struct gdfo_store_page *
     }
     struct gdfo_json_writer w = gdfo_paging_open(r);
     for (size_t i = 0; i < n; i++) {
-        write_teacher(&w, &rows[i]);
+        write_teacher(r, &w, &rows[i]);
     }
     gdfo_paging_close(&w, n ? rows[0].id : NULL, n ? rows[n - 1].id : NULL, has_more);
     for (size_t i = 0; i < n; i++) {

@@ -266,6 +266,8 @@ static void put_detail(struct gdfo_json_writer *w, const struct gdfo_job_view *v
         (void)snprintf(text, sizeof text, "%lld jobs ahead", (long long)view->queue_position);
     } else if (view->job->generation > 0) {
         describe_step(view, text, sizeof text);
+    } else if (view->job->status == GDFO_JOB_RUNNING && !view->job->precision[0]) {
+        (void)snprintf(text, sizeof text, "finding the precision of its teacher");
     }
     put_text(w, "status_detail", text);
 }
@@ -296,6 +298,7 @@ static void put_ours(struct gdfo_json_writer *w, const struct gdfo_job_view *vie
     put_budget(w, view);
     put_progress(w, view);
     put_best(w, job, spec);
+    put_text(w, "precision", job->precision);
     gdfo_json_open(w, "deterministic", '{');
     gdfo_json_put_bool(w, "ok", 1);
     put_text(w, "machine_class", job->machine_class);

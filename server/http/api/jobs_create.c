@@ -68,6 +68,23 @@ static void check_student(struct creation *c)
     }
 }
 
+/* Of a job that is right but for its size. */
+static void check_memory(struct creation *c)
+{
+    struct gdfo_request *r = c->request;
+    struct gdfo_error err = {0};
+    enum gdfo_status status;
+    if (r->answer.is_ready || r->n_faults > 0 || !r->deps->fits) {
+        return;
+    }
+    status = r->deps->fits(r->deps->ctx, c->spec, &err);
+    if (status == GDFO_STATUS_LIMIT) {
+        gdfo_respond_fault(r, "/model", "not_supported", "%s", err.text);
+    } else if (status != GDFO_STATUS_OK) {
+        gdfo_respond_error(r, &err);
+    }
+}
+
 static void check_file(struct creation *c, const char *id, const char *pointer,
                        struct gdfo_store_file *out)
 {
@@ -217,6 +234,7 @@ static void create_job(struct gdfo_request *r)
     check_student(&c);
     check_file(&c, c.head->training_file, "/training_file", &c.training);
     check_file(&c, c.head->validation_file, "/validation_file", &c.validation);
+    check_memory(&c);
     if (!r->answer.is_ready && !gdfo_respond_faults(r)) {
         settle(&c);
     }

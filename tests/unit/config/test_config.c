@@ -2,6 +2,7 @@
 #include "common/mem.h"
 #include "server/config.h"
 #include "server/config_show.h"
+#include "server/job/job_models.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
@@ -164,8 +165,11 @@ static void every_key_has_its_environment_variable(void **state)
     ENV("GDFO_DATA_DIR=/d", "GDFO_MODELS_DIR=/m", "GDFO_HTTP_BIND=::1", "GDFO_HTTP_PORT=1",
         "GDFO_HTTP_THREADS=3", "GDFO_HTTP_HOSTS=h", "GDFO_SCHED_WORKERS=4",
         "GDFO_COMPUTE_THREADS=5", "GDFO_STOP_SECONDS=6", "GDFO_DB_BALLAST_MIB=7",
-        "GDFO_LOG_LEVEL=off", "GDFO_LOG_FORMAT=json");
+        "GDFO_LOG_LEVEL=off", "GDFO_LOG_FORMAT=json", "GDFO_ENGINE_PRECISION=bf16",
+        "GDFO_ENGINE_MEMORY=3G");
     check_faults(f, 0, NULL);
+    assert_int_equal(f->c->precision, GDFO_PRECISION_BF16);
+    assert_string_equal(f->c->memory, "3G");
     assert_string_equal(f->c->data_dir, "/d");
     assert_string_equal(f->c->models_dir, "/m");
     assert_string_equal(f->c->http_bind, "::1");
@@ -180,6 +184,73 @@ static void every_key_has_its_environment_variable(void **state)
     for (size_t i = 0; gdfo_config_rows()[i].name; i++) {
         assert_int_equal(f->c->sources[i], GDFO_CONFIG_ENVIRONMENT);
     }
+}
+
+/* ---- --precision and --memory ------------------------------------------------------------------
+ */
+
+static void the_engines_settings_have_short_names(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(f->c->precision, GDFO_PRECISION_AUTO);
+    ARGS("--precision", "int8", "--memory=900M");
+    check_faults(f, 0, NULL);
+    assert_int_equal(f->c->precision, GDFO_PRECISION_INT8);
+    assert_string_equal(f->c->memory, "900M");
+    ARGS("--precision=f32", "--engine.memory=1K");
+    check_faults(f, 0, NULL);
+    assert_int_equal(f->c->precision, GDFO_PRECISION_F32);
+    assert_string_equal(f->c->memory, "1K");
+}
+
+static void a_short_name_without_a_value_is_told(void **state)
+{
+    struct fixture *f = *state;
+    ARGS("--precision", "--memory");
+    check_faults(f, 2,
+                 "command line: --precision needs a value: --precision=...\n"
+                 "command line: --memory needs a value: --memory=...\n");
+}
+
+static void a_precision_that_is_none_is_refused_with_those_there_are(void **state)
+{
+    struct fixture *f = *state;
+    ARGS("--precision", "fp8");
+    check_faults(f, 1, "command line: engine.precision is 'fp8'; want one of f32|bf16|int8|auto\n");
+}
+
+static void memory_is_read_with_its_unit(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } cases[] = {{"0", 0},
+                 {"1073741824", (uint64_t)1 << 30},
+                 {"4G", (uint64_t)4 << 30},
+                 {"900m", (uint64_t)900 << 20},
+                 {"2T", (uint64_t)2 << 40},
+                 {"17K", 17 << 10}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static const char *const env[] = {"HOME=/h", NULL};
+        (void)snprintf(f->c->memory, sizeof f->c->memory, "%s", cases[i].text);
+        settle(f, env);
+        check_faults(f, 0, NULL);
+        assert_int_equal(f->c->memory_bytes, cases[i].bytes);
+    }
+}
+
+static void memory_that_is_no_size_is_refused(void **state)
+{
+    static const char *const bad[] = {"", "G", "-1", "4X", "1.5G", "4 G", "9999999999G", "4GB"};
+    static const char *const env[] = {"HOME=/h", NULL};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        (void)snprintf(f->c->memory, sizeof f->c->memory, "%s", bad[i]);
+        settle(f, env);
+        assert_int_equal(f->faults.n, i + 1);
+    }
+    assert_non_null(strstr(f->faults.text.data, "engine.memory: '4X'; want bytes, or a number"));
 }
 
 static void an_empty_environment_variable_is_as_none(void **state)
@@ -485,6 +556,11 @@ int main(void)
         CASE(flag_beats_environment_beats_file_whatever_the_order),
         CASE(an_overridden_value_must_be_right_too),
         CASE(every_key_has_its_environment_variable),
+        CASE(the_engines_settings_have_short_names),
+        CASE(a_short_name_without_a_value_is_told),
+        CASE(a_precision_that_is_none_is_refused_with_those_there_are),
+        CASE(memory_is_read_with_its_unit),
+        CASE(memory_that_is_no_size_is_refused),
         CASE(an_empty_environment_variable_is_as_none),
         CASE(a_wrong_environment_variable_is_named),
         CASE(an_unknown_key_names_the_nearest_known_one),

@@ -205,7 +205,7 @@ static inline void jobs_reread(struct jobs *j, struct gdfo_store_job *job)
 
 static inline void jobs_validate(struct jobs *j, struct gdfo_store_job *job)
 {
-    gdfo_job_validate(&j->deps, job);
+    assert_int_equal(gdfo_job_validate(&j->deps, job), 1);
     jobs_reread(j, job);
 }
 

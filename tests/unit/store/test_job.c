@@ -442,9 +442,15 @@ static void what_a_run_learns_about_itself_is_added(void **state)
     unsigned char sha[GDFO_SHA256_BYTES] = {9};
     int64_t jid = fixture_job(f, NULL, 0);
     struct gdfo_store_job job;
-    gdfo_test_ok(gdfo_store_job_set_run(f->s, jid, "student", sha, "x86-64/a", &f->err), &f->err);
-    gdfo_test_ok(gdfo_store_job_set_run(f->s, jid, NULL, NULL, "x86-64/b", &f->err), &f->err);
+    const struct gdfo_store_run first = {"student", sha, "x86-64/a", "bf16"};
+    const struct gdfo_store_run second = {NULL, NULL, "x86-64/b", "f32"};
     job = fixture_read(f, jid);
+    assert_string_equal(job.precision, "");
+    gdfo_store_job_deinit(&job);
+    gdfo_test_ok(gdfo_store_job_set_run(f->s, jid, &first, &f->err), &f->err);
+    gdfo_test_ok(gdfo_store_job_set_run(f->s, jid, &second, &f->err), &f->err);
+    job = fixture_read(f, jid);
+    assert_string_equal(job.precision, "bf16"); /* for the job's whole life */
     assert_string_equal(job.student, "student");
     assert_string_equal(job.machine_class, "x86-64/b");
     gdfo_store_job_deinit(&job);

@@ -128,14 +128,17 @@ static void a_newer_database_is_refused_with_its_version(void **state)
     char path[4096];
     struct gdfo_store *s = NULL;
     const struct gdfo_store_options options = {.dir = f->dir};
+    char mend[64];
     gdfo_store_close(f->s);
     f->s = NULL;
     path_in(f, "gdfod.db", path);
+    (void)snprintf(mend, sizeof mend, "PRAGMA user_version=%lld",
+                   (long long)ask_sql(path, "PRAGMA user_version"));
     exec_sql(path, "PRAGMA user_version=977");
     assert_int_equal(gdfo_store_open(&s, &options, &f->err), GDFO_STATUS_UNSUPPORTED);
     assert_non_null(strstr(f->err.text, "schema version 977"));
     assert_null(s);
-    exec_sql(path, "PRAGMA user_version=1");
+    exec_sql(path, mend);
     fixture_open(f); /* and the lock had been given back */
 }
 
@@ -286,6 +289,25 @@ static void a_migration_that_forgets_its_number_is_refused(void **state)
     assert_int_equal(ask_sql(o.path, "SELECT count(*) FROM sqlite_master"), 0);
 }
 
+/* 0002: what had begun was begun in float32, the only precision there was; what had not is free. */
+static void jobs_that_had_begun_before_there_were_precisions_are_in_f32(void **state)
+{
+    static const char add[] =
+        "INSERT INTO jobs(jid,id,pid,uid,tch,training_fid,method,status,seed,spec,spec_sha256,"
+        "code_version,created_at,updated_at,started_at) VALUES"
+        "(1,'a',1,1,1,1,'bbt','paused',1,'{}',x'00','0',1,1,5),"
+        "(2,'b',1,1,1,1,'bbt','queued',1,'{}',x'00','0',1,1,NULL)";
+    struct fixture *f = *state;
+    char path[4096];
+    path_in(f, "one.db", path);
+    exec_sql(path, gdfo_migrations[0].sql);
+    exec_sql(path, add);
+    exec_sql(path, gdfo_migrations[1].sql);
+    assert_int_equal(ask_sql(path, "SELECT precision='f32' FROM jobs WHERE jid=1"), 1);
+    assert_int_equal(ask_sql(path, "SELECT precision IS NULL FROM jobs WHERE jid=2"), 1);
+    assert_int_equal(ask_sql(path, "SELECT count(*) FROM model_precisions"), 0);
+}
+
 /* Every table, index and trigger of the contract is in a fresh database, with at least its columns,
  * and with triggers that say the same. */
 static void a_fresh_database_holds_the_contracts_schema(void **state)
@@ -430,6 +452,7 @@ int main(void)
         CASE(a_database_that_is_up_to_date_is_left_alone),
         CASE(a_migration_that_fails_leaves_the_version_before_it),
         CASE(a_migration_that_forgets_its_number_is_refused),
+        CASE(jobs_that_had_begun_before_there_were_precisions_are_in_f32),
         CASE(a_fresh_database_holds_the_contracts_schema),
         CASE(the_connection_carries_the_settings_of_the_contract),
         CASE(meta_values_are_kept_over_a_restart),

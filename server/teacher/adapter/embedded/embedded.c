@@ -10,6 +10,8 @@
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/num/gemm.h"
+#include "server/num/pool.h"
+#include "server/num/precision.h"
 #include "server/teacher/adapter/embedded/text_cache.h"
 #include "server/teacher/teacher.h"
 #include "server/teacher/trie.h"
@@ -21,10 +23,12 @@
 #define CONTEXT_MAX          4096u
 #define POSITIONS_MAX        8192u /* computed at once: a generation in few pieces */
 #define RUNS_MAX             8192u /* of one pass: bounds hidden states to 8192 x d */
+#define ANSWER_FLOATS        192u  /* of one run: label and anchor log-probabilities, run, pieces */
 
 struct embedded {
     const struct gdfo_model *model;
-    struct gdfo_forward *forward;
+    struct gdfo_pool *pool;
+    struct gdfo_forward *forward; /* made by the first run: a tokenizer alone needs none */
     struct gdfo_text_cache *texts;
     char identity[512];
     uint32_t context;
@@ -69,11 +73,16 @@ static void embedded_close(void *self)
     gdfo_mem_free(t);
 }
 
+static uint32_t context_of(const struct gdfo_model_config *c)
+{
+    return c->context_max < CONTEXT_MAX ? c->context_max : CONTEXT_MAX;
+}
+
 static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env *env,
                                       struct gdfo_error *err)
 {
-    struct gdfo_forward_options options = {.context_max = CONTEXT_MAX};
     struct embedded *t;
+    enum gdfo_precision precision;
     enum gdfo_status status;
     if (!env->model || !gdfo_model_tokenizer(env->model)) {
         return gdfo_error_set(
@@ -85,19 +94,15 @@ static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env
         return gdfo_error_no_memory(err, "embedded teacher");
     }
     t->model = env->model;
-    t->context = gdfo_model_config(env->model)->context_max;
-    t->context = t->context < CONTEXT_MAX ? t->context : CONTEXT_MAX;
-    options.context_max = t->context;
-    options.positions_max = POSITIONS_MAX;
+    t->pool = env->pool;
+    t->context = context_of(gdfo_model_config(env->model));
+    precision = gdfo_model_precision(env->model);
     (void)snprintf(t->identity, sizeof t->identity,
-                   "embedded;model=%s;engine=" GDFO_VERSION ";gemm=%s;grid=f32",
-                   env->model_sha256 ? env->model_sha256 : "", gdfo_gemm_name());
-    status = gdfo_forward_create(&t->forward, env->model, env->pool, &options, err);
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_text_cache_create(
-            &t->texts, env->model, env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT,
-            err);
-    }
+                   "embedded;model=%s;engine=" GDFO_VERSION ";gemm=%s;grid=f32;precision=%s",
+                   env->model_sha256 ? env->model_sha256 : "", gdfo_precision_kernels(precision),
+                   gdfo_precision_name(precision));
+    status = gdfo_text_cache_create(
+        &t->texts, env->model, env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT, err);
     if (status != GDFO_STATUS_OK) {
         embedded_close(t);
         return status;
@@ -482,6 +487,14 @@ static enum gdfo_status run_call(struct call *c, struct gdfo_error *err)
     return status;
 }
 
+static enum gdfo_status need_forward(struct embedded *t, struct gdfo_error *err)
+{
+    const struct gdfo_forward_options options = {.positions_max = POSITIONS_MAX,
+                                                 .context_max = t->context};
+    return t->forward ? GDFO_STATUS_OK
+                      : gdfo_forward_create(&t->forward, t->model, t->pool, &options, err);
+}
+
 static enum gdfo_status embedded_run(void *self, const struct gdfo_score_req *req,
                                      struct gdfo_score_res *res, struct gdfo_error *err)
 {
@@ -489,10 +502,33 @@ static enum gdfo_status embedded_run(void *self, const struct gdfo_score_req *re
     enum gdfo_status status = call_init(&c, self, req, err);
     c.res = res;
     if (status == GDFO_STATUS_OK) {
+        status = need_forward(self, err);
+    }
+    if (status == GDFO_STATUS_OK) {
         status = run_call(&c, err);
     }
     call_deinit(&c);
     return status;
+}
+
+/* CONFIG.md shows this sum. The workspace is forward.h's, runs and answers are those of one pass.
+ */
+static uint64_t embedded_memory(const struct gdfo_model_config *c,
+                                const struct gdfo_teacher_env *env)
+{
+    uint64_t q = (uint64_t)c->n_heads * c->d_head;
+    uint64_t k = (uint64_t)c->n_kv_heads * c->d_head;
+    uint64_t n = context_of(c);
+    uint64_t threads = env->pool ? gdfo_pool_threads(env->pool) : 1;
+    uint64_t workspace = (POSITIONS_MAX + GDFO_GEMM_TILE) * (c->d_model + 2 * q + 2 * k) +
+                         threads * (GDFO_GEMM_TILE * (c->d_model + 2 * (uint64_t)c->d_ff) +
+                                    n * (2 * (uint64_t)c->d_head + 8) + 65536) +
+                         n * c->n_rot;
+    uint64_t answers = RUNS_MAX * (uint64_t)(c->d_model + ANSWER_FLOATS);
+    uint64_t one_text = (uint64_t)c->n_layers * c->n_kv_heads * 2 * n * (c->d_head + 16u);
+    uint64_t texts = env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT;
+    one_text *= sizeof(float);
+    return (workspace + answers) * sizeof(float) + (texts > one_text ? texts : one_text);
 }
 
 const struct gdfo_teacher_ops gdfo_teacher_embedded_ops = {
@@ -503,4 +539,5 @@ const struct gdfo_teacher_ops gdfo_teacher_embedded_ops = {
     .tokenize = embedded_tokenize,
     .measure = embedded_measure,
     .run = embedded_run,
+    .memory = embedded_memory,
 };

@@ -1,0 +1,102 @@
+#include "server/job/job_memory.h"
+
+#include "server/job/job_parts.h"
+#include "server/job/job_precision.h"
+#include "server/job/job_spec_priv.h"
+#include "server/model/train/student.h"
+#include "server/store/store_teacher.h"
+#include "server/teacher/teacher.h"
+#include "server/tune/search_opts.h"
+
+#include <string.h>
+
+#define KV_MAX_BYTES ((uint64_t)512 << 20)
+#define KV_SHARE     8
+#define PRODUCTS     7 /* of a layer, each with an adapter */
+
+size_t gdfo_job_kv_bytes(const struct gdfo_models *models)
+{
+    uint64_t share = gdfo_models_setup_of(models)->memory_bytes / KV_SHARE;
+    return (size_t)(share > 0 && share < KV_MAX_BYTES ? share : KV_MAX_BYTES);
+}
+
+uint64_t gdfo_job_teacher_bytes(const struct gdfo_models *models, struct gdfo_pool *pool,
+                                const struct gdfo_model_entry *teacher)
+{
+    const struct gdfo_teacher_env env = {.pool = pool, .kv_max_bytes = gdfo_job_kv_bytes(models)};
+    return gdfo_teacher_memory("embedded", &teacher->config, &env);
+}
+
+static uint64_t layers_of(const struct gdfo_search_opts *o, uint64_t all, int is_teachers_file)
+{
+    if (o->student_layers > 0) {
+        return (uint64_t)o->student_layers < all ? (uint64_t)o->student_layers : all;
+    }
+    return is_teachers_file ? (all + 4) / 5 : all;
+}
+
+uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_teachers_file,
+                                uint64_t n_text, const struct gdfo_job_spec *spec)
+{
+    const struct gdfo_model_config *m = &student->config;
+    const struct gdfo_search_opts *o = spec->options; /* of every method with a student */
+    const struct gdfo_student_opts limits = gdfo_student_defaults();
+    uint64_t c = m->d_model;
+    uint64_t q = (uint64_t)m->n_heads * m->d_head;
+    uint64_t k = (uint64_t)m->n_kv_heads * m->d_head;
+    uint64_t f = m->d_ff;
+    uint64_t t = limits.max_positions;
+    uint64_t n_layers;
+    uint64_t r;
+    uint64_t params;
+    if (!spec->ops->needs_student) {
+        return 0;
+    }
+    n_layers = layers_of(o, m->n_layers, is_teachers_file);
+    r = (uint64_t)o->adapter_rank;
+    params = o->student_train == 0 ? r * (4 * c + 2 * q + 2 * k + 3 * f + 3 * c)
+                                   : c * (2 * q + 2 * k + 3 * f + 2);
+    return sizeof(float) *
+           (4 * n_layers * params + n_layers * t * (2 * (c + q + k + f) + PRODUCTS * r) +
+            t * (5 * c + 3 * f + 2 * q + 2 * k + PRODUCTS * r) + 3 * limits.max_items * c +
+            n_text * n_layers * 2 * k);
+}
+
+static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct gdfo_job_spec *spec,
+                                const struct gdfo_model_entry *teacher,
+                                struct gdfo_models_want *want, struct gdfo_error *err)
+{
+    const char *name = spec->head.student[0] ? spec->head.student : teacher->name;
+    const struct gdfo_model_entry *student = gdfo_models_find(deps->models, name);
+    *want = (struct gdfo_models_want){
+        .teacher = teacher->name,
+        .work_bytes = gdfo_job_teacher_bytes(deps->models, deps->pool, teacher)};
+    if (!gdfo_job_precision_known(deps->store, deps->models, teacher, &want->precision)) {
+        want->precision = GDFO_PRECISION_F32; /* the least it will be */
+    }
+    if (spec->ops->needs_student && student) {
+        want->student = student->name;
+        want->work_bytes +=
+            gdfo_job_student_bytes(student, strcmp(student->sha256, teacher->sha256) == 0, 0, spec);
+    }
+    return gdfo_models_fits(deps->models, want, err);
+}
+
+enum gdfo_status gdfo_job_fits(const struct gdfo_job_deps *deps, const struct gdfo_job_spec *spec,
+                               struct gdfo_error *err)
+{
+    struct gdfo_store_teacher row = {0};
+    const struct gdfo_model_entry *teacher;
+    struct gdfo_models_want want;
+    enum gdfo_status status;
+    if (gdfo_models_setup_of(deps->models)->memory_bytes == 0) {
+        return GDFO_STATUS_OK;
+    }
+    status = gdfo_store_teacher_get(deps->store, spec->head.model, &row, err);
+    if (status == GDFO_STATUS_OK) {
+        teacher = gdfo_models_find(deps->models, row.model);
+        status = teacher ? want_of(deps, spec, teacher, &want, err) : GDFO_STATUS_OK;
+    }
+    gdfo_store_teacher_deinit(&row);
+    return status == GDFO_STATUS_NOT_FOUND ? GDFO_STATUS_OK : status;
+}

@@ -1,0 +1,32 @@
+#ifndef GDFO_SERVER_JOB_JOB_MEMORY_H
+#define GDFO_SERVER_JOB_JOB_MEMORY_H
+
+#include "server/job/job_models.h"
+
+/*
+ * What a job computes with beside its models' weights, in bytes, known before anything is loaded
+ * (the formula stands in CONFIG.md). Pure; any thread.
+ */
+struct gdfo_pool;
+struct gdfo_job_spec;
+
+/* Ceiling of one job's cached texts: 512 MiB, or an eighth of --memory where that is less. */
+size_t gdfo_job_kv_bytes(const struct gdfo_models *models);
+
+/* A teacher's workspace, answers and cached texts. */
+uint64_t gdfo_job_teacher_bytes(const struct gdfo_models *models, struct gdfo_pool *pool,
+                                const struct gdfo_model_entry *teacher);
+
+/* The student's trainable parameters and activations, and the cached texts of n_text tokens; 0 when
+ * the method needs no student. */
+uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_teachers_file,
+                                uint64_t n_text, const struct gdfo_job_spec *spec);
+
+struct gdfo_job_deps;
+/* LIMIT, naming the bytes needed and allowed, when a job of this spec could never run here. OK when
+ * it may, or its teacher or student is not there (others say that). */
+GDFO_MUST_USE enum gdfo_status gdfo_job_fits(const struct gdfo_job_deps *deps,
+                                             const struct gdfo_job_spec *spec,
+                                             struct gdfo_error *err);
+
+#endif
