@@ -50,6 +50,7 @@ static void live(const char *dir)
     struct gdfo_store_job job = {0};
     gdfo_log_set_level(GDFO_LOG_OFF);
     (void)snprintf(j.data, sizeof j.data, "%s/data", dir);
+    j.deps.clk = gdfo_clk_system();
     gdfo_test_ok(gdfo_models_create(&j.deps.models, models_folder, &j.err), &j.err);
     jobs_open_store(&j);
     gdfo_test_ok(gdfo_store_recover(j.deps.store, &found, &j.err), &j.err);

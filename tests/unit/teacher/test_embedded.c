@@ -1,5 +1,6 @@
 #include "common/mem.h"
 #include "common/rng.h"
+#include "server/model/forward.h"
 #include "tests/unit/teacher/tiny.h"
 
 #include <math.h>
@@ -365,6 +366,44 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* What is said before covers what is taken: workspace and texts, but not by far. */
+static void the_memory_told_covers_the_memory_taken(void **state)
+{
+    struct tiny *t = *state;
+    struct gdfo_error err = {0};
+    const struct gdfo_model_config *c = gdfo_model_config(t->model);
+    const struct gdfo_teacher_env env = {.pool = t->pool, .kv_max_bytes = (size_t)64 << 20};
+    const struct gdfo_forward_options options = {.positions_max = 8192,
+                                                 .context_max = c->context_max};
+    uint64_t told = gdfo_teacher_memory("embedded", c, &env);
+    struct gdfo_forward *f = NULL;
+    gdfo_test_ok(gdfo_forward_create(&f, t->model, t->pool, &options, &err), &err);
+    assert_true(told >= gdfo_forward_bytes(f) + env.kv_max_bytes);
+    assert_true(told <= 2 * gdfo_forward_bytes(f) + env.kv_max_bytes + ((uint64_t)16 << 20));
+    gdfo_forward_destroy(f);
+    assert_int_equal(gdfo_teacher_memory("nobody", c, &env), 0);
+}
+
+/* A ceiling below one text of full length is that text: less could never be kept. */
+static void one_text_of_full_length_has_room_in_any_case(void **state)
+{
+    struct tiny *t = *state;
+    const struct gdfo_model_config *c = gdfo_model_config(t->model);
+    struct gdfo_teacher_env env = {.pool = t->pool, .kv_max_bytes = 1};
+    uint64_t least = gdfo_teacher_memory("embedded", c, &env);
+    uint64_t text = gdfo_kv_bytes_for(t->model, c->context_max);
+    env.kv_max_bytes = (size_t)(2 * text);
+    assert_true(gdfo_teacher_memory("embedded", c, &env) > least);
+    env.kv_max_bytes = (size_t)(text / 2);
+    assert_int_equal(gdfo_teacher_memory("embedded", c, &env), least);
+}
+
+static void the_identity_names_the_precision(void **state)
+{
+    struct tiny *t = *state;
+    assert_non_null(strstr(gdfo_teacher_caps(t->teacher)->identity, ";precision=f32"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +419,9 @@ int main(void)
         cmocka_unit_test(bad_requests_never_reach_the_model),
         cmocka_unit_test(an_unknown_adapter_names_those_there_are),
         cmocka_unit_test(the_probe_says_what_it_can),
+        cmocka_unit_test(the_memory_told_covers_the_memory_taken),
+        cmocka_unit_test(one_text_of_full_length_has_room_in_any_case),
+        cmocka_unit_test(the_identity_names_the_precision),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
