@@ -12,8 +12,8 @@
  * pieces (token ids, or soft rows), that attends to itself (causally) and to an optional past: the
  * cached K and V of earlier positions (the text, in suffix layout; the prompt's rows, in prefix
  * layout). Any number of runs may share one past; it is read in place. All positions of all runs
- * are packed without padding, and every matrix product has tiles of one fixed shape, so a run's
- * bits do not depend on what else is in the pass.
+ * are packed without padding, and an element of a matrix product is the same sum whatever stands
+ * around it (pack.h), so a run's bits do not depend on what else is in the pass, in any precision.
  *
  *   gdfo_forward_create(&f, model, pool, NULL, &err);
  *   gdfo_kv_create(&kv, model, n_text, &err);
@@ -66,10 +66,12 @@ struct gdfo_forward_options {
 
 /*
  * A workspace. Longer passes are cut between runs into chunks of at most positions_max. Memory in
- * floats, with N = positions_max rounded up to whole tiles, Q = n_heads d_head, K = n_kv_heads
- * d_head, S = context_max and one scratch for each thread of the pool:
+ * floats, with N = positions_max, Q = n_heads d_head, K = n_kv_heads d_head, S = context_max and
+ * one scratch for each thread of the pool:
  *
- *     N (d + 2 Q + 2 K)  +  threads (256 (d + 2 ff) + S (2 d_head + 8) + 64 Ki)  +  S n_rot
+ *     N (d + 2 Q + 2 K)  +  threads (W + S (2 d_head + 8) + 64 Ki)  +  S n_rot
+ *
+ * where W is 256 (d + 5 ff) in F32; else 240 ff, and 512 d more for the head.
  *
  *   options   NULL: the defaults
  *   pool      borrowed until destroy; NULL: the calling thread alone

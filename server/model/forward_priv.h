@@ -15,15 +15,17 @@
 #define GDFO_HEAD_BATCH   1024
 
 struct gdfo_vocab_head {
-    const float *weights; /* [vocab][d_model] */
-    const float *bias;    /* [vocab], or NULL */
+    const float *weights;         /* [vocab][d_model] */
+    const struct gdfo_pack *pack; /* the same, or NULL: F32 */
+    const float *bias;            /* [vocab], or NULL */
     const struct gdfo_math *math;
     struct gdfo_pool *pool;
     size_t vocab, d_model, n_segments;
-    float *padded; /* [HEAD_ROWS][d_model]: the last tile of rows, zeros below */
-    float *tiles;  /* [threads][HEAD_ROWS][HEAD_COLS] */
-    float *max;    /* [n_segments][HEAD_BATCH] */
-    double *sum;   /* likewise */
+    float *padded;       /* F32: [HEAD_ROWS][d_model], the last tile of rows, zeros below */
+    unsigned char *rows; /* else: [HEAD_BATCH] prepared */
+    float *tiles;        /* [threads][HEAD_ROWS][HEAD_COLS] */
+    float *max;          /* [n_segments][HEAD_BATCH] */
+    double *sum;         /* likewise */
 };
 
 GDFO_MUST_USE enum gdfo_status gdfo_vocab_head_init(struct gdfo_vocab_head *h,

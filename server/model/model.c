@@ -43,8 +43,15 @@ static enum gdfo_status plan(struct gdfo_model *m, const struct gdfo_model_optio
         return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED, "architecture \"%s\": want \"%s\"",
                               m->config.architecture, gdfo_family_at(0)->name);
     }
+    if (m->precision != GDFO_PRECISION_F32 && !m->family->packs_bytes) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED, "architecture \"%s\" in %s: want f32",
+                              m->config.architecture, gdfo_precision_name(m->precision));
+    }
     n_floats = m->family->weights_floats(&m->config);
     m->bytes = (uint64_t)n_floats * sizeof(float);
+    if (n_floats > 0 && m->precision != GDFO_PRECISION_F32) {
+        m->bytes += m->family->packs_bytes(&m->config, m->precision);
+    }
     if (n_floats > 0 && (n_floats > SIZE_MAX / sizeof(float) || (ceiling && m->bytes > ceiling))) {
         return gdfo_error_set(err, GDFO_STATUS_LIMIT,
                               "the model needs %" PRIu64 " MiB of memory: at most %" PRIu64
@@ -55,13 +62,14 @@ static enum gdfo_status plan(struct gdfo_model *m, const struct gdfo_model_optio
 }
 
 static enum gdfo_status load(struct gdfo_model *m, const struct gdfo_model_file *file,
-                             struct gdfo_error *err)
+                             struct gdfo_pool *pool, struct gdfo_error *err)
 {
+    const struct gdfo_family_load how = {.precision = m->precision, .pool = pool};
     enum gdfo_status st = gdfo_model_file_tokenizer(file, &m->tokenizer, err);
     if (st != GDFO_STATUS_OK && st != GDFO_STATUS_NOT_FOUND) {
         return st;
     }
-    st = m->family->load(&m->weights, file, err);
+    st = m->family->load(&m->weights, file, &how, err);
     if (st == GDFO_STATUS_OK) {
         m->embed_std = spread(gdfo_model_embed(m), (size_t)m->config.vocab * m->config.d_model);
     }
@@ -83,7 +91,7 @@ enum gdfo_status gdfo_model_open(struct gdfo_model **out, const struct gdfo_mode
         st = plan(m, options, err);
     }
     if (st == GDFO_STATUS_OK) {
-        st = load(m, file, err);
+        st = load(m, file, options ? options->pool : NULL, err);
     }
     if (st != GDFO_STATUS_OK) {
         gdfo_model_destroy(m);

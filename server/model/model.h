@@ -20,11 +20,13 @@
  *   gdfo_model_destroy(model);
  */
 struct gdfo_model;
+struct gdfo_pool;
 struct gdfo_tokenizer;
 
 struct gdfo_model_options {
     uint64_t memory_max_bytes;     /* ceiling for the weights in memory; 0 = none */
     enum gdfo_precision precision; /* of the forward pass; 0 is F32 */
+    struct gdfo_pool *pool;        /* used during open only; NULL: the calling thread alone */
 };
 
 /*
@@ -46,8 +48,11 @@ const struct gdfo_tokenizer *gdfo_model_tokenizer(
     const struct gdfo_model *m);                           /* NULL: the file has none */
 const float *gdfo_model_embed(const struct gdfo_model *m); /* input embedding, [vocab][d_model] */
 double gdfo_model_embed_std(
-    const struct gdfo_model *m);                       /* of all elements of the embedding matrix */
-uint64_t gdfo_model_bytes(const struct gdfo_model *m); /* of the weights */
+    const struct gdfo_model *m); /* of all elements of the embedding matrix */
+/* Of the weights: 4 for each as float, which embedding and student need, and what is packed of the
+ * layers and the head: nothing in F32, 2 for each in BF16; in INT8 2 for each of the down and head
+ * matrices and 1.32 for each of the others. */
+uint64_t gdfo_model_bytes(const struct gdfo_model *m);
 enum gdfo_precision gdfo_model_precision(const struct gdfo_model *m);
 
 #endif

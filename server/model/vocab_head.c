@@ -1,6 +1,7 @@
 #include "common/mem.h"
 #include "server/model/forward_priv.h"
 #include "server/num/gemm.h"
+#include "server/num/pack.h"
 #include "server/num/pool.h"
 
 #include <math.h>
@@ -16,10 +17,15 @@ static size_t at_most(size_t n, size_t most)
     return n < most ? n : most;
 }
 
+static size_t n_row_bytes(const struct gdfo_vocab_head *h)
+{
+    return h->pack ? BATCH * gdfo_pack_row_bytes(h->pack) : 0;
+}
+
 static size_t n_floats(const struct gdfo_vocab_head *h)
 {
-    return ROWS * h->d_model + (size_t)gdfo_pool_threads(h->pool) * ROWS * COLS +
-           h->n_segments * BATCH;
+    return ROWS * h->d_model + n_row_bytes(h) / sizeof(float) +
+           (size_t)gdfo_pool_threads(h->pool) * ROWS * COLS + h->n_segments * BATCH;
 }
 
 enum gdfo_status gdfo_vocab_head_init(struct gdfo_vocab_head *h, const struct gdfo_model *model,
@@ -31,22 +37,26 @@ enum gdfo_status gdfo_vocab_head_init(struct gdfo_vocab_head *h, const struct gd
     if (gdfo_family_of(model)->head_bias) {
         h->bias = gdfo_family_of(model)->head_bias(gdfo_family_weights(model));
     }
+    if (gdfo_family_of(model)->head_pack) {
+        h->pack = gdfo_family_of(model)->head_pack(gdfo_family_weights(model));
+    }
     h->d_model = c->d_model;
     h->n_segments = (h->vocab + SPAN - 1) / SPAN;
-    h->padded = gdfo_mem_aligned(n_floats(h), sizeof *h->padded);
+    h->tiles = gdfo_mem_aligned(n_floats(h), sizeof *h->tiles);
     h->sum = gdfo_mem_aligned(h->n_segments * BATCH, sizeof *h->sum);
-    if (!h->padded || !h->sum) {
+    if (!h->tiles || !h->sum) {
         gdfo_vocab_head_deinit(h);
         return gdfo_error_no_memory(err, "vocabulary head");
     }
-    h->tiles = h->padded + ROWS * h->d_model;
-    h->max = h->tiles + (size_t)gdfo_pool_threads(pool) * ROWS * COLS;
+    h->rows = (unsigned char *)(h->tiles + (size_t)gdfo_pool_threads(pool) * ROWS * COLS);
+    h->padded = (float *)(void *)(h->rows + n_row_bytes(h));
+    h->max = h->padded + ROWS * h->d_model;
     return GDFO_STATUS_OK;
 }
 
 void gdfo_vocab_head_deinit(struct gdfo_vocab_head *h)
 {
-    gdfo_mem_free(h->padded);
+    gdfo_mem_free(h->tiles);
     gdfo_mem_free(h->sum);
     *h = (struct gdfo_vocab_head){0};
 }
@@ -130,6 +140,25 @@ static void add_bias(const struct gdfo_vocab_head *h, const struct tile *t, floa
     }
 }
 
+/* Logits of the tile's rows and columns into x. */
+static void multiply(const struct batch *b, const struct tile *t, float *x)
+{
+    const struct gdfo_vocab_head *h = b->h;
+    struct gdfo_product p = {.m = t->n_rows, .c = x, .ldc = COLS, .n_first = t->col};
+    struct gdfo_gemm g = {.op = GDFO_GEMM_NT, .m = ROWS, .k = h->d_model, .c = x, .ldc = COLS};
+    if (h->pack) {
+        p.rows = h->rows + t->row * gdfo_pack_row_bytes(h->pack);
+        p.n_count = t->n_cols;
+        gdfo_pack_product(h->pack, &p);
+        return;
+    }
+    g.a = t->n_rows < ROWS ? h->padded : b->hidden + t->row * h->d_model;
+    g.lda = g.ldb = h->d_model;
+    g.n = t->n_cols;
+    g.b = h->weights + t->col * h->d_model;
+    gdfo_gemm(&g);
+}
+
 /* Pool item: one tile of rows through one segment of the vocabulary. */
 static void run_segment(void *ctx, size_t item, unsigned slot)
 {
@@ -139,15 +168,10 @@ static void run_segment(void *ctx, size_t item, unsigned slot)
     size_t end = at_most((segment + 1) * SPAN, h->vocab);
     float *x = h->tiles + (size_t)slot * ROWS * COLS;
     struct tile t = {.row = item / h->n_segments * ROWS, .x = x};
-    struct gdfo_gemm g = {.op = GDFO_GEMM_NT, .m = ROWS, .k = h->d_model, .c = x, .ldc = COLS};
     t.n_rows = at_most(b->n - t.row, ROWS);
-    g.a = t.n_rows < ROWS ? h->padded : b->hidden + t.row * h->d_model;
-    g.lda = g.ldb = h->d_model;
     for (t.col = segment * SPAN; t.col < end; t.col += COLS) {
         t.n_cols = at_most(end - t.col, COLS);
-        g.n = t.n_cols;
-        g.b = h->weights + t.col * h->d_model;
-        gdfo_gemm(&g);
+        multiply(b, &t, x);
         add_bias(h, &t, x);
         if (b->logits) {
             copy_logits(b, &t);
@@ -163,8 +187,12 @@ static void run_batch(struct batch *b)
     struct gdfo_vocab_head *h = b->h;
     size_t n_whole = b->n / ROWS * ROWS;
     size_t n_rest = b->n - n_whole;
-    memcpy(h->padded, b->hidden + n_whole * h->d_model, n_rest * h->d_model * sizeof(float));
-    memset(h->padded + n_rest * h->d_model, 0, (ROWS - n_rest) * h->d_model * sizeof(float));
+    if (h->pack) {
+        gdfo_pack_prepare(h->pack, h->rows, b->hidden, h->d_model, b->n);
+    } else {
+        memcpy(h->padded, b->hidden + n_whole * h->d_model, n_rest * h->d_model * sizeof(float));
+        memset(h->padded + n_rest * h->d_model, 0, (ROWS - n_rest) * h->d_model * sizeof(float));
+    }
     gdfo_pool_run(h->pool, (b->n + ROWS - 1) / ROWS * h->n_segments, run_segment, b);
 }
 

@@ -92,7 +92,9 @@ enum gdfo_status gdfo_pack_create(struct gdfo_pack **out, enum gdfo_precision pr
         return st;
     }
     p->bytes += sizeof *p;
-    gdfo_pack_refill(p, source->w, source->ld);
+    if (source->w) {
+        gdfo_pack_refill(p, source->w, source->ld);
+    }
     *out = p;
     return GDFO_STATUS_OK;
 }
@@ -121,6 +123,16 @@ void gdfo_pack_refill(struct gdfo_pack *p, const float *w, size_t ld)
 size_t gdfo_pack_bytes(const struct gdfo_pack *p)
 {
     return p->bytes;
+}
+
+size_t gdfo_pack_bytes_for(enum gdfo_precision precision, size_t n, size_t k)
+{
+    const struct gdfo_pack_kernels *kernels = gdfo_pack_kernels(precision);
+    if (!gdfo_precision_is_available(precision)) {
+        return 0;
+    }
+    return sizeof(struct gdfo_pack) +
+           (kernels ? (n + COLUMNS - 1) / COLUMNS * kernels->panel_bytes(k) : 0);
 }
 
 size_t gdfo_pack_n(const struct gdfo_pack *p)

@@ -34,7 +34,8 @@ struct gdfo_pack;
 
 struct gdfo_pack_source {
     enum gdfo_gemm_op op; /* NT or NN */
-    const float *w;       /* finite; F32 borrows it until destroy, the others copy */
+    const float *w; /* finite; F32 borrows it until destroy, the others copy. NULL: to be filled by
+                       gdfo_pack_refill before the first product */
     size_t n, k, ld;
 };
 
@@ -46,10 +47,13 @@ GDFO_MUST_USE enum gdfo_status gdfo_pack_create(struct gdfo_pack **out,
                                                 struct gdfo_error *err);
 void gdfo_pack_destroy(struct gdfo_pack *p); /* NULL is fine */
 
-/* The same shape again with other weights (a student's, after a step). Allocates nothing. */
+/* The same shape again with other weights (a student's, after a step). Allocates nothing; packs of
+ * their own may be filled on several threads at once. */
 void gdfo_pack_refill(struct gdfo_pack *p, const float *w, size_t ld);
 
 size_t gdfo_pack_bytes(const struct gdfo_pack *p); /* of its own memory */
+size_t gdfo_pack_bytes_for(enum gdfo_precision precision, size_t n,
+                           size_t k); /* what create takes; 0 where that is refused */
 size_t gdfo_pack_n(const struct gdfo_pack *p);
 size_t gdfo_pack_k(const struct gdfo_pack *p);
 enum gdfo_precision gdfo_pack_precision(const struct gdfo_pack *p);

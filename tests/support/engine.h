@@ -13,8 +13,9 @@
 /* Models for tests of the engine; for programs that link gdfo_model. */
 
 /* Opens a model file for a test, which fails with the reader's words if it cannot. config NULL:
- * GGUF. */
-static inline struct gdfo_model *gdfo_test_model(const char *path, const char *config)
+ * GGUF. options as gdfo_model_open takes them. */
+static inline struct gdfo_model *gdfo_test_model_with(const char *path, const char *config,
+                                                      const struct gdfo_model_options *options)
 {
     struct gdfo_error err = {0};
     struct gdfo_reader file, beside;
@@ -25,13 +26,18 @@ static inline struct gdfo_model *gdfo_test_model(const char *path, const char *c
         gdfo_test_ok(gdfo_reader_open(&beside, config, &err), &err);
     }
     gdfo_test_ok(gdfo_model_file_open(&f, &file, config ? &beside : NULL, &err), &err);
-    gdfo_test_ok(gdfo_model_open(&model, f, NULL, &err), &err);
+    gdfo_test_ok(gdfo_model_open(&model, f, options, &err), &err);
     gdfo_model_file_destroy(f);
     gdfo_reader_close(&file);
     if (config) {
         gdfo_reader_close(&beside);
     }
     return model;
+}
+
+static inline struct gdfo_model *gdfo_test_model(const char *path, const char *config)
+{
+    return gdfo_test_model_with(path, config, NULL);
 }
 
 static inline struct gdfo_model *gdfo_test_stories(void)
@@ -107,7 +113,8 @@ static inline void gdfo_test_random_gguf(const struct gdfo_test_shape *s, struct
     gdfo_test_gguf_deinit(&m);
 }
 
-static inline struct gdfo_model *gdfo_test_random_model(const struct gdfo_test_shape *s)
+static inline struct gdfo_model *gdfo_test_random_model_with(
+    const struct gdfo_test_shape *s, const struct gdfo_model_options *options)
 {
     struct gdfo_error err = {0};
     struct gdfo_model_file *f = NULL;
@@ -117,10 +124,15 @@ static inline struct gdfo_model *gdfo_test_random_model(const struct gdfo_test_s
     gdfo_test_random_gguf(s, &bytes);
     r = gdfo_reader_memory(bytes.data, bytes.len, "random.gguf");
     gdfo_test_ok(gdfo_model_file_open(&f, &r, NULL, &err), &err);
-    gdfo_test_ok(gdfo_model_open(&model, f, NULL, &err), &err);
+    gdfo_test_ok(gdfo_model_open(&model, f, options, &err), &err);
     gdfo_model_file_destroy(f);
     gdfo_buf_deinit(&bytes);
     return model;
+}
+
+static inline struct gdfo_model *gdfo_test_random_model(const struct gdfo_test_shape *s)
+{
+    return gdfo_test_random_model_with(s, NULL);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "server/model/format/format.h"
+#include "server/num/precision.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
  * vocabulary head and the caches are done once, above it.
  */
 struct gdfo_model;
+struct gdfo_pack;
 struct gdfo_pool;
 
 /*
@@ -59,15 +61,23 @@ struct gdfo_pass_sizes {
     unsigned n_threads;
 };
 
+struct gdfo_family_load {
+    enum gdfo_precision precision;
+    struct gdfo_pool *pool; /* NULL: the calling thread alone */
+};
+
 struct gdfo_family_ops {
     const char *name; /* the architecture word */
     /* floats of the weights; 0 for impossible shapes or overflow */
     size_t (*weights_floats)(const struct gdfo_model_config *config);
+    /* bytes of what is packed beside them, for shapes that are possible; NULL: F32 alone */
+    uint64_t (*packs_bytes)(const struct gdfo_model_config *config, enum gdfo_precision precision);
     enum gdfo_status (*load)(void **weights, const struct gdfo_model_file *file,
-                             struct gdfo_error *err);
-    void (*unload)(void *weights);              /* NULL is fine */
-    const float *(*embed)(const void *weights); /* [vocab][d_model] */
-    const float *(*head)(const void *weights);  /* [vocab][d_model] */
+                             const struct gdfo_family_load *how, struct gdfo_error *err);
+    void (*unload)(void *weights);                             /* NULL is fine */
+    const float *(*embed)(const void *weights);                /* [vocab][d_model] */
+    const float *(*head)(const void *weights);                 /* [vocab][d_model] */
+    const struct gdfo_pack *(*head_pack)(const void *weights); /* NULL in F32; default: it is */
     /* All memory that forward needs; bytes is what it took. */
     enum gdfo_status (*workspace_create)(void **workspace, const void *weights,
                                          const struct gdfo_pass_sizes *sizes, uint64_t *bytes,

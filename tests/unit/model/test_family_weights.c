@@ -2,6 +2,7 @@
 #include "server/model/family/family.h"
 #include "server/model/family/llama/llama_priv.h"
 #include "server/model/tokenizer/tokenizer.h"
+#include "server/num/mathx.h"
 #include "tests/support/engine.h"
 
 #include <math.h>
@@ -180,10 +181,61 @@ static void too_large_a_model_is_refused_before_a_tensor_is_read(void **state)
     gdfo_model_destroy(NULL);
 }
 
+/* What a reduced precision packs beside the floats counts too. */
+static void packed_weights_count_against_the_ceiling(void **state)
+{
+    (void)state;
+    for (int p = GDFO_PRECISION_BF16; p < GDFO_PRECISION_COUNT; p++) {
+        struct opened o;
+        struct gdfo_model *model = NULL;
+        struct gdfo_model_options opt = {.precision = (enum gdfo_precision)p};
+        struct gdfo_model_config c = config_of(&shape);
+        uint64_t n_floats = gdfo_llama_weights_floats(&c);
+        struct gdfo_error err = {0};
+        if (!gdfo_precision_is_available(opt.precision)) {
+            continue; /* refused: see the next test */
+        }
+        open_file(&o, &shape);
+        opt.memory_max_bytes = n_floats * sizeof(float) + n_floats;
+        assert_int_equal(gdfo_model_open(&model, o.file, &opt, &err), GDFO_STATUS_LIMIT);
+        opt.memory_max_bytes = 0;
+        gdfo_test_ok(gdfo_model_open(&model, o.file, &opt, &err), &err);
+        assert_int_equal(gdfo_model_precision(model), p);
+        opt.memory_max_bytes = gdfo_model_bytes(model);
+        assert_true(opt.memory_max_bytes > n_floats * 5);
+        gdfo_model_destroy(model);
+        gdfo_test_ok(gdfo_model_open(&model, o.file, &opt, &err), &err);
+        gdfo_model_destroy(model);
+        close_file(&o);
+    }
+}
+
+static void a_precision_the_processor_lacks_is_refused(void **state)
+{
+    struct opened o;
+    const struct gdfo_model_options opt = {.precision = GDFO_PRECISION_INT8};
+    struct gdfo_model *model = NULL;
+    struct gdfo_error err = {0};
+    (void)state;
+    open_file(&o, &shape);
+    gdfo_math_limit("plain");
+    assert_int_equal(gdfo_model_open(&model, o.file, &opt, &err), GDFO_STATUS_UNSUPPORTED);
+    assert_string_equal(err.text, "precision int8: this processor lacks AVX512_VNNI; f32 works "
+                                  "everywhere");
+    gdfo_test_ok(gdfo_model_open(&model, o.file, NULL, &err), &err);
+    gdfo_math_limit(NULL);
+    assert_int_equal(gdfo_model_precision(model), GDFO_PRECISION_F32);
+    gdfo_model_destroy(model);
+    close_file(&o);
+}
+
 static void every_failed_allocation_is_a_status(void **state)
 {
     struct opened o;
     enum gdfo_status st = GDFO_STATUS_NO_MEMORY;
+    struct gdfo_model_options opt = {0};
+    opt.precision =
+        gdfo_precision_is_available(GDFO_PRECISION_INT8) ? GDFO_PRECISION_INT8 : GDFO_PRECISION_F32;
     (void)state;
     open_file(&o, &shape);
     for (long n = 0; st != GDFO_STATUS_OK; n++) {
@@ -191,7 +243,7 @@ static void every_failed_allocation_is_a_status(void **state)
         struct gdfo_model *model = NULL;
         assert_true(n < 60);
         gdfo_mem_fail_after(n);
-        st = gdfo_model_open(&model, o.file, NULL, &err);
+        st = gdfo_model_open(&model, o.file, &opt, &err);
         gdfo_mem_fail_after(-1);
         assert_true(st == GDFO_STATUS_OK || st == GDFO_STATUS_NO_MEMORY);
         assert_true(!model == (st != GDFO_STATUS_OK));
@@ -262,6 +314,8 @@ int main(void)
         cmocka_unit_test(a_tied_head_is_the_embedding),
         cmocka_unit_test(shapes_that_cannot_be_are_refused),
         cmocka_unit_test(too_large_a_model_is_refused_before_a_tensor_is_read),
+        cmocka_unit_test(packed_weights_count_against_the_ceiling),
+        cmocka_unit_test(a_precision_the_processor_lacks_is_refused),
         cmocka_unit_test(every_failed_allocation_is_a_status),
         cmocka_unit_test(a_non_finite_weight_is_refused),
         cmocka_unit_test(an_open_model_tells_what_it_is),

@@ -23,6 +23,8 @@ static const struct gdfo_test_shape shape = {.n_layers = 3,
                                              .vocab = VOCAB,
                                              .context = CONTEXT};
 
+static enum gdfo_precision precision; /* every test runs in each that the processor has */
+
 struct fixture {
     struct gdfo_model *model;
     struct gdfo_pool *pool;
@@ -36,8 +38,9 @@ static int set_up(void **state)
     static struct fixture x;
     struct gdfo_error err = {0};
     struct gdfo_rng r = gdfo_rng_stream(1, "inputs");
+    const struct gdfo_model_options opt = {.precision = precision};
     gdfo_gemm_init();
-    x.model = gdfo_test_random_model(&shape);
+    x.model = gdfo_test_random_model_with(&shape, &opt);
     gdfo_test_ok(gdfo_pool_create(&x.pool, 3, &err), &err);
     gdfo_test_ok(gdfo_forward_create(&x.f, x.model, x.pool, NULL, &err), &err);
     for (size_t i = 0; i < CONTEXT; i++) {
@@ -423,7 +426,9 @@ static void logprobs_do_not_depend_on_the_batch(void **state)
 static void a_large_vocabulary_is_summed_whole(void **state)
 {
     const struct gdfo_test_shape wide = {1, 2, 1, 4, 4, 8, 9001, 64, 1};
-    struct gdfo_model *model = gdfo_test_random_model(&wide);
+    const struct gdfo_model_options opt = {.precision = precision};
+    const double off = precision == GDFO_PRECISION_F32 ? 1e-5 : 2e-2; /* bfloat16 of both sides */
+    struct gdfo_model *model = gdfo_test_random_model_with(&wide, &opt);
     const int32_t some[5] = {0, 1023, 1024, 8192, 9000};
     float hidden[8], lp[5];
     float *logits = gdfo_mem_array(9001, sizeof *logits);
@@ -443,11 +448,11 @@ static void a_large_vocabulary_is_summed_whole(void **state)
         for (size_t i = 0; i < 8; i++) {
             dot += (double)hidden[i] * (double)gdfo_model_embed(model)[v * 8 + i];
         }
-        gdfo_test_near((double)logits[v], dot, 1e-5);
+        gdfo_test_near((double)logits[v], dot, off);
         sum += exp(dot);
     }
     for (size_t i = 0; i < 5; i++) {
-        gdfo_test_near((double)lp[i], (double)logits[some[i]] - log(sum), 1e-5);
+        gdfo_test_near((double)lp[i], (double)logits[some[i]] - log(sum), off);
     }
     gdfo_forward_destroy(f);
     gdfo_mem_free(logits);
@@ -508,17 +513,22 @@ static void nothing_is_allocated_after_set_up(void **state)
 static void the_workspace_takes_what_the_manual_says(void **state)
 {
     struct fixture *x = *state;
-    struct gdfo_model *model = gdfo_test_stories();
+    const struct gdfo_model_options how = {.precision = precision};
+    struct gdfo_model *model = gdfo_test_model_with(
+        gdfo_test_shared_path("models/stories260K/stories260K.derived.gguf"), NULL, &how);
     const struct gdfo_model_config *c = gdfo_model_config(model);
     struct gdfo_forward_options opt = {.positions_max = 2000};
     struct gdfo_error err = {0};
     struct gdfo_forward *f = NULL;
     double q = (double)c->n_heads * c->d_head;
     double k = (double)c->n_kv_heads * c->d_head;
-    double n = 2048;
+    double n = 2000;
     double s = 512;
+    double w =
+        precision == GDFO_PRECISION_F32 ? 256 * (c->d_model + 5.0 * c->d_ff) : 240.0 * c->d_ff;
     double floats = n * (c->d_model + 2 * q + 2 * k) + s * c->n_rot +
-                    3 * (256 * (c->d_model + 2.0 * c->d_ff) + s * (2.0 * c->d_head + 8) + 65536);
+                    3 * (w + s * (2.0 * c->d_head + 8) + 65536);
+    floats += precision == GDFO_PRECISION_F32 ? 0 : 512.0 * c->d_model;
     gdfo_test_ok(gdfo_forward_create(&f, model, x->pool, &opt, &err), &err);
     gdfo_test_near((double)gdfo_forward_bytes(f) / (4 * floats), 1.0, 0.12);
     gdfo_forward_destroy(f);
@@ -735,5 +745,13 @@ int main(void)
         cmocka_unit_test(wrong_sizes_of_a_workspace_are_refused),
         cmocka_unit_test(a_pass_of_no_runs_is_fine),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int n_failed = 0;
+    for (int p = GDFO_PRECISION_F32; p < GDFO_PRECISION_COUNT; p++) {
+        precision = (enum gdfo_precision)p;
+        if (gdfo_precision_is_available(precision)) {
+            print_message("in %s:\n", gdfo_precision_name(precision));
+            n_failed += cmocka_run_group_tests(tests, set_up, tear_down);
+        }
+    }
+    return n_failed;
 }

@@ -11,6 +11,19 @@
 
 #define TOKENS_MAX 64
 
+/*
+ * Every reference is asked in each precision that the processor has. f32: rounding of sums. bf16:
+ * both operands of each product off by up to 2^-9, which leaves some hundredth of logits of size 10
+ * to 20. int8: inputs off by up to half of 1/127 of the largest of 32, two to four times as much.
+ * The bounds of these two are twice the worst measured on 2026-11-23: 0.19 and 0.075 in bf16, 0.60
+ * and 0.145 in int8.
+ */
+static enum gdfo_precision precision;
+
+static const struct {
+    double logit, log_sum_exp;
+} bounds[GDFO_PRECISION_COUNT] = {{1e-4, 1e-4}, {0.4, 0.15}, {1.2, 0.3}};
+
 struct answer {
     int32_t ids[TOKENS_MAX];
     size_t n;
@@ -62,6 +75,7 @@ static void check_stories_prompt(const struct gdfo_json *want, const struct gdfo
 {
     struct answer a = {0};
     size_t i = 0;
+    double worst = 0;
     a.n = read_ids(gdfo_json_get(want, "tokens"), a.ids);
     all_logits(&a, model, pool);
     want = gdfo_json_first(gdfo_json_get(want, "logits"));
@@ -69,10 +83,12 @@ static void check_stories_prompt(const struct gdfo_json *want, const struct gdfo
         for (const struct gdfo_json *v = gdfo_json_first(want); v; v = gdfo_json_next(v)) {
             double x = 0;
             assert_true(gdfo_json_number(v, &x));
-            gdfo_test_near((double)a.logits[i++], x, 1e-4);
+            worst = fmax(worst, fabs((double)a.logits[i++] - x));
         }
     }
     assert_int_equal(i, a.n * gdfo_model_config(model)->vocab);
+    print_message("worst of %zu logits: %.3g\n", i, worst);
+    assert_true(worst < bounds[precision].logit);
     gdfo_mem_free(a.logits);
 }
 
@@ -91,9 +107,17 @@ static void check_stories(struct gdfo_model *model, struct gdfo_pool *pool)
     gdfo_model_destroy(model);
 }
 
+static struct gdfo_model *open_model(const char *path, const char *config)
+{
+    const struct gdfo_model_options opt = {.precision = precision};
+    return gdfo_test_model_with(path, config, &opt);
+}
+
 static void stories_logits_from_gguf(void **state)
 {
-    check_stories(gdfo_test_stories(), *state);
+    check_stories(
+        open_model(gdfo_test_shared_path("models/stories260K/stories260K.derived.gguf"), NULL),
+        *state);
 }
 
 static void stories_logits_from_safetensors(void **state)
@@ -102,8 +126,7 @@ static void stories_logits_from_safetensors(void **state)
     char file[128], config[128];
     (void)snprintf(file, sizeof file, "%ssafetensors", dir);
     (void)snprintf(config, sizeof config, "%sconfig.json", dir);
-    check_stories(gdfo_test_model(gdfo_test_shared_path(file), gdfo_test_shared_path(config)),
-                  *state);
+    check_stories(open_model(gdfo_test_shared_path(file), gdfo_test_shared_path(config)), *state);
 }
 
 /* ---- SmolLM2: PyTorch and transformers on the same file ---- */
@@ -128,7 +151,7 @@ static void check_logits(const struct gdfo_json *want, const int32_t *ids, const
         worst = off > worst ? off : worst;
     }
     print_message("worst of %zu logits: %.3g\n", i, worst);
-    assert_true(i >= 60 && worst < 1e-3);
+    assert_true(i >= 60 && worst < bounds[precision].logit);
 }
 
 static void check_whole(const struct gdfo_json *want, const float *logits, size_t vocab)
@@ -145,7 +168,7 @@ static void check_whole(const struct gdfo_json *want, const float *logits, size_
     for (size_t i = 0; i < vocab; i++) {
         sum += exp((double)logits[i] - max);
     }
-    gdfo_test_near(max + log(sum), number_of(want, "log_sum_exp"), 1e-4);
+    gdfo_test_near(max + log(sum), number_of(want, "log_sum_exp"), bounds[precision].log_sum_exp);
     assert_true((double)best == number_of(want, "argmax"));
 }
 
@@ -181,7 +204,7 @@ static float *last_logits(const struct gdfo_json *cases, const struct gdfo_model
 
 static void smollm2_logits_are_those_of_transformers(void **state)
 {
-    struct gdfo_model *model = gdfo_test_model(gdfo_test_model_path(), NULL);
+    struct gdfo_model *model = open_model(gdfo_test_model_path(), NULL);
     size_t vocab = gdfo_model_config(model)->vocab;
     struct gdfo_buf text;
     struct gdfo_error err = {0};
@@ -228,5 +251,13 @@ int main(void)
         cmocka_unit_test(stories_logits_from_safetensors),
         cmocka_unit_test(smollm2_logits_are_those_of_transformers),
     };
-    return cmocka_run_group_tests(tests, make_pool, end_pool);
+    int n_failed = 0;
+    for (int p = GDFO_PRECISION_F32; p < GDFO_PRECISION_COUNT; p++) {
+        precision = (enum gdfo_precision)p;
+        if (gdfo_precision_is_available(precision)) {
+            print_message("in %s:\n", gdfo_precision_name(precision));
+            n_failed += cmocka_run_group_tests(tests, make_pool, end_pool);
+        }
+    }
+    return n_failed;
 }

@@ -361,10 +361,11 @@ static const float *head_bias(const void *weights)
 }
 
 static enum gdfo_status load(void **weights, const struct gdfo_model_file *file,
-                             struct gdfo_error *err)
+                             const struct gdfo_family_load *how, struct gdfo_error *err)
 {
     struct gdfo_bert_weights *w = NULL;
     enum gdfo_status st = gdfo_bert_weights_load(&w, file, err);
+    (void)how; /* F32 alone: gdfo_model_open refused the rest */
     if (st == GDFO_STATUS_OK) {
         *weights = w;
     }

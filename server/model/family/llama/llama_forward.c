@@ -2,6 +2,7 @@
 #include "server/model/family/llama/llama_priv.h"
 #include "server/num/gemm.h"
 #include "server/num/mathx.h"
+#include "server/num/pack.h"
 #include "server/num/pool.h"
 
 #include <math.h>
@@ -12,19 +13,25 @@
  * two loops over the pool. The first goes over groups of runs and KV heads: attention, from qkv
  * into att. The second goes over tiles of rows and does all the rest of a tile while it is warm:
  * output projection, norm, SwiGLU, and then the next layer's norm, q k v projection and rotation.
- * Every product has TILE rows (zeros below the last), so who shares a tile changes no bit. The last
- * layer's second loop runs on the scored rows alone, moved together.
+ * A row is prepared for its product (pack.h) as soon as it is normed. Products do not depend on who
+ * shares a tile, so neither does a bit of the result. The last layer's second loop runs on the
+ * scored rows alone, moved together.
  */
-#define TILE       ((size_t)GDFO_GEMM_TILE)
+#define TILE_BLAS  ((size_t)GDFO_GEMM_TILE)
+#define TILE_MAX   96  /* rows whose gate and up stay in a cache of 1 MiB; ours */
+#define TILE_UNIT  12  /* rows that the kernels take together */
 #define GROUP_ROWS 128 /* rows of attention per pool item; ours */
 #define SCORES_PAD 48  /* padding of past and own, and one spare vector */
 #define VECTOR     16
+#define N_PARTS    7 /* of a slot */
 
-struct slot {     /* scratch of one thread of the pool */
-    float *norm;  /* [TILE][C] */
-    float *ff;    /* [TILE][2 F]: gate | up */
-    float *k, *v; /* own keys [d_head][S] and values [S][d_stride] of one run and head */
-    float *scores;
+struct slot {               /* scratch of one thread of the pool */
+    float *norm;            /* [C] */
+    float *ff;              /* [tile][2 F]: gate | up */
+    float *k, *v;           /* own keys [d_head][S] and values [S][d_stride] of one run and head */
+    float *scores;          /* of attention */
+    unsigned char *rows;    /* prepared, [tile][row_bytes] of the widest */
+    unsigned char *scratch; /* of products */
 };
 
 struct group {
@@ -35,16 +42,18 @@ struct work {
     const struct gdfo_llama_weights *w;
     const struct gdfo_math *math;
     size_t q_dim, kv_dim, qkv_dim, d_stride, own_max;
-    float *qkv;  /* [N][Q + 2 K] */
-    float *att;  /* [N][Q] */
-    float *turn; /* [S][n_rot]: cos, sin of each pair's angle */
-    size_t *pos; /* [N] */
+    size_t tile_max, rows_bytes, scratch_bytes; /* of a tile, the prepared rows, the products */
+    float *qkv;                                 /* [N][Q + 2 K] */
+    float *att;                                 /* [N][Q] */
+    float *turn;                                /* [S][n_rot]: cos, sin of each pair's angle */
+    size_t *pos;                                /* [N] */
     struct group *groups;
     struct slot *slots; /* [n_threads] */
     float *scratch;     /* of all slots */
     /* set by forward for the loop under way */
     const struct gdfo_pass *pass;
     size_t layer, n_groups;
+    size_t tile, n_rows; /* rows of an item, rows in all */
 };
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
@@ -59,24 +68,47 @@ static size_t deal_slot(const struct work *k, const struct gdfo_pass_sizes *size
                         float *at)
 {
     const struct gdfo_model_config *c = &k->w->config;
-    size_t n[5];
+    size_t n[N_PARTS];
     size_t total = 0;
-    n[0] = round_up(TILE * c->d_model, VECTOR);
-    n[1] = round_up(TILE * 2 * c->d_ff, VECTOR);
+    n[0] = round_up(c->d_model, VECTOR);
+    n[1] = round_up(k->tile_max * 2 * c->d_ff, VECTOR);
     n[2] = c->d_head * round_up(k->own_max, VECTOR);
     n[3] = k->own_max * k->d_stride;
     n[4] = GDFO_ATTEND_BLOCK * round_up(sizes->context_max + SCORES_PAD, VECTOR);
+    n[5] = round_up(k->rows_bytes / sizeof(float), VECTOR);
+    n[6] = round_up(k->scratch_bytes / sizeof(float), VECTOR);
     if (s) {
         s->norm = at;
         s->ff = s->norm + n[0];
         s->k = s->ff + n[1];
         s->v = s->k + n[2];
         s->scores = s->v + n[3];
+        s->rows = (unsigned char *)(s->scores + n[4]);
+        s->scratch = (unsigned char *)(s->scores + n[4] + n[5]);
     }
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < N_PARTS; i++) {
         total += n[i];
     }
     return total;
+}
+
+static size_t at_least(size_t n, size_t least)
+{
+    return n > least ? n : least;
+}
+
+/* How many rows a tile has, and what its products take. */
+static void choose_tile(struct work *k)
+{
+    const struct gdfo_llama_packs *p = &k->w->packs[0];
+    const struct gdfo_pack *const all[] = {p->qkv, p->o, p->gate_up, p->down};
+    k->tile_max = k->w->precision == GDFO_PRECISION_F32 ? TILE_BLAS : TILE_MAX;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        k->rows_bytes = at_least(k->rows_bytes, k->tile_max * gdfo_pack_row_bytes(all[i]));
+        if (k->w->precision == GDFO_PRECISION_F32) {
+            k->scratch_bytes = at_least(k->scratch_bytes, gdfo_pack_scratch(all[i], k->tile_max));
+        }
+    }
 }
 
 /* Angle pos base^(-2i/n_rot), in double. */
@@ -109,7 +141,7 @@ static void destroy(void *workspace)
 
 static int allocate(struct work *k, const struct gdfo_pass_sizes *sizes, uint64_t *bytes)
 {
-    size_t n = round_up(sizes->positions_max, TILE);
+    size_t n = sizes->positions_max;
     size_t n_slot = round_up(deal_slot(k, sizes, NULL, NULL), VECTOR);
     k->qkv = gdfo_mem_aligned(n * k->qkv_dim, sizeof *k->qkv);
     k->att = gdfo_mem_aligned(n * k->q_dim, sizeof *k->att);
@@ -149,6 +181,7 @@ static enum gdfo_status create(void **workspace, const void *weights,
     k->d_stride = round_up(c->d_head, VECTOR);
     k->own_max =
         sizes->positions_max < sizes->context_max ? sizes->positions_max : sizes->context_max;
+    choose_tile(k);
     if (!allocate(k, sizes, bytes)) {
         destroy(k);
         return gdfo_error_no_memory(err, "llama workspace");
@@ -160,78 +193,111 @@ static enum gdfo_status create(void **workspace, const void *weights,
 
 /* ---- a tile of rows -------------------------------------------------------------------------- */
 
-static void norm_rows(const struct work *k, float *y, const float *x, const float *weight)
+struct tile {
+    size_t row, n; /* of the pack */
+};
+
+static struct tile tile_of(const struct work *k, size_t item)
+{
+    struct tile t = {.row = item * k->tile};
+    t.n = k->n_rows - t.row < k->tile ? k->n_rows - t.row : k->tile;
+    return t;
+}
+
+static void put_row(const struct gdfo_pack *p, const struct slot *s, size_t r, const float *row)
+{
+    gdfo_pack_prepare(p, s->rows + r * gdfo_pack_row_bytes(p), row, 0, 1);
+}
+
+/* Norms n rows of x and prepares them for p. */
+static void norm_rows(const struct work *k, const struct slot *s, size_t n, const float *x,
+                      const float *weight, const struct gdfo_pack *p)
 {
     size_t d = k->w->config.d_model;
-    for (size_t r = 0; r < TILE; r++) {
-        k->math->rms_norm(y + r * d, x + r * d, weight, d, k->w->config.rms_eps);
+    for (size_t r = 0; r < n; r++) {
+        k->math->rms_norm(s->norm, x + r * d, weight, d, k->w->config.rms_eps);
+        put_row(p, s, r, s->norm);
     }
 }
 
-/* c [TILE][n] = a [TILE][depth] w[n][depth]^T + beta c */
-static void product(float *c, size_t n, float beta, const float *a, size_t lda, const float *w,
-                    size_t depth)
+/* c [n][] = the prepared rows times p, + beta c */
+static void product(const struct gdfo_pack *p, const struct slot *s, size_t n, float *c, float beta)
 {
-    struct gdfo_gemm g = {.op = GDFO_GEMM_NT, .m = TILE, .n = n, .k = depth, .a = a, .lda = lda};
-    g.b = w;
-    g.ldb = depth;
-    g.c = c;
-    g.ldc = n;
-    g.beta = beta;
-    gdfo_gemm(&g);
+    struct gdfo_product x = {.m = n, .rows = s->rows, .c = c, .beta = beta, .scratch = s->scratch};
+    x.ldc = gdfo_pack_n(p);
+    gdfo_pack_product(p, &x);
 }
 
 /* Norm, q k v, rotation of q and k: from x into qkv. */
-static void enter_layer(const struct work *k, const struct slot *s, size_t l, size_t row)
+static void enter_layer(const struct work *k, const struct slot *s, size_t l, struct tile t)
 {
     const struct gdfo_model_config *c = &k->w->config;
-    const struct gdfo_llama_layer *w = &k->w->layers[l];
-    float *qkv = k->qkv + row * k->qkv_dim;
-    size_t end = k->pass->n - row < TILE ? k->pass->n - row : TILE;
-    norm_rows(k, s->norm, k->pass->x + row * c->d_model, w->attn_norm);
-    product(qkv, k->qkv_dim, 0.0F, s->norm, c->d_model, w->q, c->d_model);
-    for (size_t r = 0; r < end; r++) {
-        k->math->rope(qkv + r * k->qkv_dim, k->turn + k->pos[row + r] * c->n_rot,
+    const struct gdfo_pack *p = k->w->packs[l].qkv;
+    float *qkv = k->qkv + t.row * k->qkv_dim;
+    norm_rows(k, s, t.n, k->pass->x + t.row * c->d_model, k->w->layers[l].attn_norm, p);
+    product(p, s, t.n, qkv, 0.0F);
+    for (size_t r = 0; r < t.n; r++) {
+        k->math->rope(qkv + r * k->qkv_dim, k->turn + k->pos[t.row + r] * c->n_rot,
                       c->n_heads + c->n_kv_heads, c->d_head, c->n_rot);
     }
 }
 
 /* Output projection and feed-forward, each added to x. */
-static void leave_layer(const struct work *k, const struct slot *s, size_t l, size_t row)
+static void leave_layer(const struct work *k, const struct slot *s, size_t l, struct tile t)
 {
     const struct gdfo_model_config *c = &k->w->config;
-    const struct gdfo_llama_layer *w = &k->w->layers[l];
-    float *x = k->pass->x + row * c->d_model;
+    const struct gdfo_llama_packs *p = &k->w->packs[l];
+    float *x = k->pass->x + t.row * c->d_model;
     size_t f = c->d_ff;
-    product(x, c->d_model, 1.0F, k->att + row * k->q_dim, k->q_dim, w->o, k->q_dim);
-    norm_rows(k, s->norm, x, w->ffn_norm);
-    product(s->ff, 2 * f, 0.0F, s->norm, c->d_model, w->gate, c->d_model);
-    for (size_t r = 0; r < TILE; r++) {
+    gdfo_pack_prepare(p->o, s->rows, k->att + t.row * k->q_dim, k->q_dim, t.n);
+    product(p->o, s, t.n, x, 1.0F);
+    norm_rows(k, s, t.n, x, k->w->layers[l].ffn_norm, p->gate_up);
+    product(p->gate_up, s, t.n, s->ff, 0.0F);
+    for (size_t r = 0; r < t.n; r++) {
         float *gate = s->ff + r * 2 * f;
         k->math->silu_mul(gate, gate, gate + f, f);
+        put_row(p->down, s, r, gate);
     }
-    product(x, c->d_model, 1.0F, s->ff, 2 * f, w->down, f);
+    product(p->down, s, t.n, x, 1.0F);
 }
 
 static void run_first(void *ctx, size_t item, unsigned slot)
 {
     const struct work *k = ctx;
-    enter_layer(k, &k->slots[slot], 0, item * TILE);
+    enter_layer(k, &k->slots[slot], 0, tile_of(k, item));
 }
 
 static void run_tile(void *ctx, size_t item, unsigned slot)
 {
     const struct work *k = ctx;
     const struct slot *s = &k->slots[slot];
-    size_t row = item * TILE;
-    leave_layer(k, s, k->layer, row);
+    const struct tile t = tile_of(k, item);
+    size_t d = k->w->config.d_model;
+    leave_layer(k, s, k->layer, t);
     if (k->layer + 1 < k->w->config.n_layers) {
-        enter_layer(k, s, k->layer + 1, row);
-    } else {
-        float *x = k->pass->x + row * k->w->config.d_model;
-        norm_rows(k, s->norm, x, k->w->out_norm);
-        memcpy(x, s->norm, TILE * k->w->config.d_model * sizeof *x);
+        enter_layer(k, s, k->layer + 1, t);
+        return;
     }
+    for (size_t r = t.row; r < t.row + t.n; r++) {
+        float *x = k->pass->x + r * d;
+        k->math->rms_norm(s->norm, x, k->w->out_norm, d, k->w->config.rms_eps);
+        memcpy(x, s->norm, d * sizeof *x);
+    }
+}
+
+/* Runs fn over tiles of n rows: of one shape for the BLAS; else as many as the threads share
+ * evenly. */
+static void run_tiles(struct work *k, size_t n, gdfo_pool_fn fn)
+{
+    size_t n_items = (n + k->tile_max - 1) / k->tile_max;
+    k->tile = k->tile_max;
+    k->n_rows = n;
+    if (k->w->precision != GDFO_PRECISION_F32 && n > 0) {
+        n_items = round_up(n_items, gdfo_pool_threads(k->pass->pool));
+        k->tile = round_up((n + n_items - 1) / n_items, TILE_UNIT);
+        n_items = (n + k->tile - 1) / k->tile;
+    }
+    gdfo_pool_run(k->pass->pool, n_items, fn, k);
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -316,32 +382,29 @@ static void plan(struct work *k)
     }
 }
 
-/* Moves row scored[i] of x to row i, and zeroes what is left of the last tile. */
+/* Moves row scored[i] of x to row i. */
 static void gather(float *x, size_t width, const struct gdfo_pass *pass)
 {
-    size_t end = round_up(pass->n_scored, TILE);
     for (size_t i = 0; i < pass->n_scored; i++) {
         memmove(x + i * width, x + pass->scored[i] * width, width * sizeof *x);
     }
-    memset(x + pass->n_scored * width, 0, (end - pass->n_scored) * width * sizeof *x);
 }
 
 static void forward(void *workspace, const struct gdfo_pass *pass)
 {
     struct work *k = workspace;
-    size_t n_tiles = (pass->n + TILE - 1) / TILE;
+    size_t n = pass->n;
     k->pass = pass;
     plan(k);
-    memset(k->att + pass->n * k->q_dim, 0, (n_tiles * TILE - pass->n) * k->q_dim * sizeof *k->att);
-    gdfo_pool_run(pass->pool, n_tiles, run_first, k);
+    run_tiles(k, n, run_first);
     for (k->layer = 0; k->layer < k->w->config.n_layers; k->layer++) {
         gdfo_pool_run(pass->pool, k->n_groups * k->w->config.n_kv_heads, run_attention, k);
         if (k->layer + 1 == k->w->config.n_layers) {
             gather(pass->x, k->w->config.d_model, pass);
             gather(k->att, k->q_dim, pass);
-            n_tiles = (pass->n_scored + TILE - 1) / TILE;
+            n = pass->n_scored;
         }
-        gdfo_pool_run(pass->pool, n_tiles, run_tile, k);
+        run_tiles(k, n, run_tile);
     }
 }
 
@@ -355,14 +418,24 @@ static const float *head(const void *weights)
     return ((const struct gdfo_llama_weights *)weights)->head;
 }
 
+static const struct gdfo_pack *head_pack(const void *weights)
+{
+    return ((const struct gdfo_llama_weights *)weights)->head_pack;
+}
+
 static enum gdfo_status load(void **weights, const struct gdfo_model_file *file,
-                             struct gdfo_error *err)
+                             const struct gdfo_family_load *how, struct gdfo_error *err)
 {
     struct gdfo_llama_weights *w = NULL;
     enum gdfo_status st = gdfo_llama_weights_load(&w, file, err);
     if (st == GDFO_STATUS_OK) {
-        *weights = w;
+        st = gdfo_llama_packs_create(w, how, err);
     }
+    if (st != GDFO_STATUS_OK) {
+        gdfo_llama_weights_destroy(w);
+        return st;
+    }
+    *weights = w;
     return st;
 }
 
@@ -374,10 +447,12 @@ static void unload(void *weights)
 const struct gdfo_family_ops gdfo_family_llama_ops = {
     .name = "llama",
     .weights_floats = gdfo_llama_weights_floats,
+    .packs_bytes = gdfo_llama_packs_bytes,
     .load = load,
     .unload = unload,
     .embed = embed,
     .head = head,
+    .head_pack = head_pack,
     .workspace_create = create,
     .workspace_destroy = destroy,
     .forward = forward,

@@ -26,6 +26,12 @@ struct gdfo_llama_layer {
     float *down;      /* [C][d_ff] */
 };
 
+/* The matrices of a layer as the forward pass multiplies with them; q k v are one, gate and up too.
+ */
+struct gdfo_llama_packs {
+    struct gdfo_pack *qkv, *o, *gate_up, *down;
+};
+
 struct gdfo_llama_weights {
     struct gdfo_model_config config;
     float *embed;                    /* [V][C] */
@@ -34,6 +40,10 @@ struct gdfo_llama_weights {
     struct gdfo_llama_layer *layers; /* [n_layers] */
     float *slab;
     size_t n_floats;
+    /* of an open model only, not of a student's slab */
+    struct gdfo_llama_packs *packs; /* [n_layers] */
+    struct gdfo_pack *head_pack;    /* NULL in F32 */
+    enum gdfo_precision precision;
 };
 
 struct gdfo_model;
@@ -47,6 +57,14 @@ GDFO_MUST_USE enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weigh
                                                          const struct gdfo_model_config *config,
                                                          struct gdfo_error *err);
 void gdfo_llama_weights_destroy(struct gdfo_llama_weights *w);
+
+/* Packs every matrix for products in this precision; ended with the weights. */
+GDFO_MUST_USE enum gdfo_status gdfo_llama_packs_create(struct gdfo_llama_weights *w,
+                                                       const struct gdfo_family_load *how,
+                                                       struct gdfo_error *err);
+void gdfo_llama_packs_destroy(struct gdfo_llama_weights *w);
+uint64_t gdfo_llama_packs_bytes(const struct gdfo_model_config *config,
+                                enum gdfo_precision precision);
 
 /* Creates and fills from a file. *out: owned by caller. */
 GDFO_MUST_USE enum gdfo_status gdfo_llama_weights_load(struct gdfo_llama_weights **out,

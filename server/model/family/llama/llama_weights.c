@@ -161,6 +161,7 @@ enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
 void gdfo_llama_weights_destroy(struct gdfo_llama_weights *w)
 {
     if (w) {
+        gdfo_llama_packs_destroy(w);
         gdfo_mem_free(w->slab);
         gdfo_mem_free(w->layers);
         gdfo_mem_free(w);
