@@ -312,10 +312,11 @@ class Peer:
 
     def run(self):
         self.out = None
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         self.out = self.work.run()
-        seconds = time.perf_counter() - start
-        return {'seconds': seconds * (self.work.scale() if hasattr(self.work, 'scale') else 1)}
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        scale = self.work.scale() if hasattr(self.work, 'scale') else 1
+        return {'seconds': seconds * scale, 'cpu': cpu * scale}
 
     def lp(self):
         return {'lp': [float(x) for x in self.work.lp(self.out)]}

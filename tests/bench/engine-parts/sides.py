@@ -96,7 +96,8 @@ class Sides:
 
     def torch(self, work, way, dtype, masked=False):
         self.works.get(work)
-        p = self.process(('torch', masked), self.torch_command(), masked and AVX2)
+        p = self.process(('torch', masked), self.torch_command(),
+                         dict(AVX2 if masked else {}, OMP_NUM_THREADS=str(self.a.threads)))
         p({'do': 'open', 'work': self.works.path(work), 'way': way, 'dtype': dtype})
         return p
 
