@@ -1,58 +1,89 @@
 #include "server/model/kernels/train_kernels.h"
-#include "server/num/gemm.h"
+#include "server/model/kernels/train_lanes.h"
 
 #include <math.h>
 #include <string.h>
 
 /*
- * DESIGN. Keys and values of one head, cached and own, are gathered into one contiguous block, and
- * so are the queries of a block of positions, all heads of the group: then everything is a small
- * matrix product. Probabilities are not kept; the backward computes them again, since they cost
- * less than their memory. Own keys are added to in block order, so sums have one order.
+ * DESIGN. Keys and values of one head, cached and own, are gathered into one contiguous block, row
+ * by row and transposed, and so are the queries of a block of positions, all heads of the group:
+ * then everything is a small matrix product along whole vectors. Probabilities are not kept; the
+ * backward computes them again, since they cost less than their memory. Own keys are added to in
+ * block order, so sums have one order.
  */
 #define BLOCK 32 /* asking positions of one block */
+#define LANES 16
 
 #define G     (a->group)
 #define D     (a->d_head)
 
 struct work {
-    size_t n_keys;
+    const struct gdfo_train_lanes *lanes;
+    size_t n_keys, pad;     /* pad: n_keys rounded up to whole vectors */
     float *k, *v, *dk, *dv; /* [n_keys][D]; gradients of own keys only */
+    float *kt, *vt;         /* [D][pad], zero beyond n_keys */
     float *q, *o, *dq;      /* [G * BLOCK][D]; o also holds dout */
-    float *s, *ds;          /* [G * BLOCK][n_keys] */
+    float *s, *ds;          /* [G * BLOCK][pad] */
 };
+
+static size_t round_up(size_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
 
 size_t gdfo_train_attention_scratch(size_t n_keys, size_t group, size_t d_head)
 {
-    return 4 * n_keys * d_head + 3 * group * BLOCK * d_head + 2 * group * BLOCK * n_keys;
-}
-
-static void gather(float *out, const float *text, size_t n_text, const float *own,
-                   const uint32_t *order, size_t n, size_t stride, size_t offset, size_t d)
-{
-    for (size_t i = 0; i < n_text; i++, out += d) {
-        memcpy(out, text + i * stride + offset, d * sizeof *out);
-    }
-    for (size_t i = 0; i < n; i++, out += d) {
-        memcpy(out, own + order[i] * stride + offset, d * sizeof *out);
-    }
+    size_t pad = round_up(n_keys);
+    return (4 * n_keys + 2 * pad + 3 * group * BLOCK) * d_head + 2 * group * BLOCK * pad;
 }
 
 static struct work lay_out(const struct gdfo_train_attention *a, float *scratch)
 {
-    struct work w = {.n_keys = a->n_text + a->n};
+    struct work w = {.lanes = gdfo_train_lanes(), .n_keys = a->n_text + a->n};
+    w.pad = round_up(w.n_keys);
     w.k = scratch;
     w.v = w.k + w.n_keys * D;
     w.dk = w.v + w.n_keys * D;
     w.dv = w.dk + w.n_keys * D;
-    w.q = w.dv + w.n_keys * D;
+    w.kt = w.dv + w.n_keys * D;
+    w.vt = w.kt + w.pad * D;
+    w.q = w.vt + w.pad * D;
     w.o = w.q + G * BLOCK * D;
     w.dq = w.o + G * BLOCK * D;
     w.s = w.dq + G * BLOCK * D;
-    w.ds = w.s + G * BLOCK * w.n_keys;
-    gather(w.k, a->text_k, a->n_text, a->k, a->order, a->n, a->kv_stride, a->kv_offset, D);
-    gather(w.v, a->text_v, a->n_text, a->v, a->order, a->n, a->kv_stride, a->kv_offset, D);
+    w.ds = w.s + G * BLOCK * w.pad;
     return w;
+}
+
+/* Where key or value j of the sequence lies. */
+static const float *key(const struct gdfo_train_attention *a, const float *text, const float *own,
+                        size_t j)
+{
+    return a->kv_offset +
+           (j < a->n_text ? text + j * a->kv_stride : own + a->order[j - a->n_text] * a->kv_stride);
+}
+
+static void gather(float *out, const struct gdfo_train_attention *a, const float *text,
+                   const float *own)
+{
+    for (size_t j = 0; j < a->n_text + a->n; j++) {
+        memcpy(out + j * D, key(a, text, own, j), D * sizeof *out);
+    }
+}
+
+static void gather_transposed(float *out, const struct work *w,
+                              const struct gdfo_train_attention *a, const float *text,
+                              const float *own)
+{
+    for (size_t j = 0; j < w->n_keys; j++) {
+        const float *x = key(a, text, own, j);
+        for (size_t d = 0; d < D; d++) {
+            out[d * w->pad + j] = x[d];
+        }
+    }
+    for (size_t d = 0; d < D; d++) {
+        memset(out + d * w->pad + w->n_keys, 0, (w->pad - w->n_keys) * sizeof *out);
+    }
 }
 
 /* Rows j = head * n_q + position between the packed layout and a block. */
@@ -77,43 +108,38 @@ static void store_block(float *x, const float *in, const struct gdfo_train_atten
     }
 }
 
-static void multiply(enum gdfo_gemm_op op, float *c, size_t m, size_t n, size_t k, const float *x,
-                     size_t ldx, const float *y, size_t ldy, float beta)
+/* c [m][n] = x [m][D] yt [D][pad], of yt's first n columns; rows of c pad apart. */
+static void across(const struct work *w, float *c, size_t m, size_t n, const float *x,
+                   const float *yt, size_t d_head)
 {
-    struct gdfo_gemm g = {.op = op,
-                          .m = m,
-                          .n = n,
-                          .k = k,
-                          .a = x,
-                          .lda = ldx,
-                          .b = y,
-                          .ldb = ldy,
-                          .ldc = n,
-                          .beta = beta};
+    struct gdfo_gemm g = {.op = GDFO_GEMM_NN, .m = m, .n = n, .k = d_head, .a = x, .b = yt};
     g.c = c;
-    gdfo_gemm(&g);
+    g.lda = d_head;
+    g.ldb = g.ldc = w->pad;
+    w->lanes->product(&g);
 }
 
-/* s [n] becomes softmax(scale * s[0..seen)), zero beyond. */
-static void softmax_row(float *s, size_t seen, size_t n, float scale)
+/* c [m][D] = s [m][pad] y [n][D], of s's first n columns. */
+static void down(const struct work *w, float *c, size_t m, size_t n, const float *s, const float *y,
+                 size_t d_head)
 {
-    float max = s[0];
-    float inverse;
-    double sum = 0;
-    for (size_t j = 1; j < seen; j++) {
-        max = s[j] > max ? s[j] : max;
-    }
-    for (size_t j = 0; j < seen; j++) {
-        s[j] = expf(scale * (s[j] - max));
-        sum += (double)s[j];
-    }
-    inverse = (float)(1.0 / sum);
-    for (size_t j = 0; j < seen; j++) {
-        s[j] *= inverse;
-    }
-    for (size_t j = seen; j < n; j++) {
-        s[j] = 0;
-    }
+    struct gdfo_gemm g = {.op = GDFO_GEMM_NN, .m = m, .n = d_head, .k = n, .a = s, .b = y};
+    g.c = c;
+    g.lda = w->pad;
+    g.ldb = g.ldc = d_head;
+    w->lanes->product(&g);
+}
+
+/* c [m][D] += s [n][pad]^T y [n][D], of s's first m columns. */
+static void add_back(const struct work *w, float *c, size_t m, size_t n, const float *s,
+                     const float *y, size_t d_head)
+{
+    struct gdfo_gemm g = {.op = GDFO_GEMM_TN, .m = m, .n = d_head, .k = n, .a = s, .b = y};
+    g.c = c;
+    g.lda = w->pad;
+    g.ldb = g.ldc = d_head;
+    g.beta = 1;
+    w->lanes->product(&g);
 }
 
 /* Probabilities of a block over the keys its last position sees; returns their number. */
@@ -123,9 +149,10 @@ static size_t probabilities(const struct work *w, const struct gdfo_train_attent
     size_t seen = a->n_text + first + n_q;
     float scale = 1.0F / sqrtf((float)D);
     load_block(w->q, a->q, a, first, n_q);
-    multiply(GDFO_GEMM_NT, w->s, G * n_q, seen, D, w->q, D, w->k, D, 0);
+    across(w, w->s, G * n_q, round_up(seen), w->q, w->kt, D);
     for (size_t j = 0; j < G * n_q; j++) {
-        softmax_row(w->s + j * seen, a->n_text + first + j % n_q + 1, seen, scale);
+        w->lanes->softmax(w->s + j * w->pad, a->n_text + first + j % n_q + 1, round_up(seen),
+                          scale);
     }
     return seen;
 }
@@ -138,25 +165,13 @@ static size_t block_size(const struct gdfo_train_attention *a, size_t first)
 void gdfo_train_attention_forward(float *out, const struct gdfo_train_attention *a, float *scratch)
 {
     const struct work w = lay_out(a, scratch);
+    gather_transposed(w.kt, &w, a, a->text_k, a->k);
+    gather(w.v, a, a->text_v, a->v);
     for (size_t first = a->first_query; first < a->n; first += BLOCK) {
         size_t n_q = block_size(a, first);
         size_t seen = probabilities(&w, a, first, n_q);
-        multiply(GDFO_GEMM_NN, w.o, G * n_q, D, seen, w.s, seen, w.v, D, 0);
+        down(&w, w.o, G * n_q, seen, w.s, w.v, D);
         store_block(out, w.o, a, first, n_q);
-    }
-}
-
-/* ds [n] becomes the gradient before softmax and scale: scale * p (dp - sum p dp). */
-static void softmax_row_backward(float *ds, const float *p, size_t n, float scale)
-{
-    double dot = 0;
-    float mean;
-    for (size_t j = 0; j < n; j++) {
-        dot += (double)p[j] * (double)ds[j];
-    }
-    mean = (float)dot;
-    for (size_t j = 0; j < n; j++) {
-        ds[j] = scale * p[j] * (ds[j] - mean);
     }
 }
 
@@ -172,6 +187,9 @@ void gdfo_train_attention_backward(float *dq, float *dk, float *dv, const float 
 {
     const struct work w = lay_out(a, scratch);
     float scale = 1.0F / sqrtf((float)D);
+    gather(w.k, a, a->text_k, a->k);
+    gather_transposed(w.kt, &w, a, a->text_k, a->k);
+    gather_transposed(w.vt, &w, a, a->text_v, a->v);
     memset(w.dk, 0, a->n * D * sizeof *w.dk);
     memset(w.dv, 0, a->n * D * sizeof *w.dv);
     for (size_t first = a->first_query; first < a->n; first += BLOCK) {
@@ -179,13 +197,13 @@ void gdfo_train_attention_backward(float *dq, float *dk, float *dv, const float 
         size_t seen = probabilities(&w, a, first, n_q);
         size_t own = seen - a->n_text;
         load_block(w.o, dout, a, first, n_q);
-        multiply(GDFO_GEMM_NT, w.ds, G * n_q, seen, D, w.o, D, w.v, D, 0);
+        across(&w, w.ds, G * n_q, round_up(seen), w.o, w.vt, D);
         for (size_t j = 0; j < G * n_q; j++) {
-            softmax_row_backward(w.ds + j * seen, w.s + j * seen, seen, scale);
+            w.lanes->softmax_backward(w.ds + j * w.pad, w.s + j * w.pad, seen, scale);
         }
-        multiply(GDFO_GEMM_NN, w.dq, G * n_q, D, seen, w.ds, seen, w.k, D, 0);
-        multiply(GDFO_GEMM_TN, w.dk, own, D, G * n_q, w.ds + a->n_text, seen, w.q, D, 1);
-        multiply(GDFO_GEMM_TN, w.dv, own, D, G * n_q, w.s + a->n_text, seen, w.o, D, 1);
+        down(&w, w.dq, G * n_q, seen, w.ds, w.k, D);
+        add_back(&w, w.dk, own, G * n_q, w.ds + a->n_text, w.q, D);
+        add_back(&w, w.dv, own, G * n_q, w.s + a->n_text, w.o, D);
         store_block(dq, w.dq, a, first, n_q);
     }
     scatter(dk, w.dk, a);

@@ -1,53 +1,30 @@
 #include "server/model/kernels/train_kernels.h"
-
-#include <math.h>
-
-static double inverse_rms(const float *x, size_t C, double eps)
-{
-    double sum = 0;
-    for (size_t j = 0; j < C; j++) {
-        sum += (double)x[j] * (double)x[j];
-    }
-    return 1.0 / sqrt(sum / (double)C + eps);
-}
+#include "server/model/kernels/train_lanes.h"
+#include "server/num/mathx.h"
 
 void gdfo_train_rmsnorm_forward(float *out, const float *x, const float *w, size_t T, size_t C,
                                 double eps)
 {
-    for (size_t t = 0; t < T; t++, x += C, out += C) {
-        float r = (float)inverse_rms(x, C, eps);
-        for (size_t j = 0; j < C; j++) {
-            out[j] = w[j] * (x[j] * r);
-        }
+    const struct gdfo_math *math = gdfo_math();
+    for (size_t t = 0; t < T; t++) {
+        math->rms_norm(out + t * C, x + t * C, w, C, eps);
     }
 }
 
-/* With r = 1/rms: d out_i / d x_j = w_i r (delta_ij - x_i x_j r^2 / C). */
 void gdfo_train_rmsnorm_backward(float *dx, const float *dout, const float *x, const float *w,
                                  size_t T, size_t C, double eps)
 {
-    for (size_t t = 0; t < T; t++, x += C, dx += C, dout += C) {
-        double r = inverse_rms(x, C, eps);
-        double dot = 0;
-        float scale, pull;
-        for (size_t j = 0; j < C; j++) {
-            dot += (double)(w[j] * dout[j]) * (double)x[j];
-        }
-        scale = (float)r;
-        pull = (float)(dot * r * r * r / (double)C);
-        for (size_t j = 0; j < C; j++) {
-            dx[j] += scale * (w[j] * dout[j]) - pull * x[j];
-        }
+    const struct gdfo_train_lanes *lanes = gdfo_train_lanes();
+    for (size_t t = 0; t < T; t++) {
+        lanes->norm_backward(dx + t * C, dout + t * C, x + t * C, w, C, eps);
     }
 }
 
 void gdfo_train_rmsnorm_backward_weight(float *dw, const float *dout, const float *x, size_t T,
                                         size_t C, double eps)
 {
-    for (size_t t = 0; t < T; t++, x += C, dout += C) {
-        float r = (float)inverse_rms(x, C, eps);
-        for (size_t j = 0; j < C; j++) {
-            dw[j] += dout[j] * (x[j] * r);
-        }
+    const struct gdfo_train_lanes *lanes = gdfo_train_lanes();
+    for (size_t t = 0; t < T; t++) {
+        lanes->norm_backward_weight(dw, dout + t * C, x + t * C, C, eps);
     }
 }
