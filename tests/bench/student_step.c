@@ -10,7 +10,7 @@
 #include "common/json_write.h"
 #include "common/mem.h"
 #include "common/parse.h"
-#include "server/model/train/student.h"
+#include "server/model/train/train_priv.h"
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "tests/support/engine.h"
@@ -87,16 +87,13 @@ static void cache_texts(struct bench *b)
     }
 }
 
-static void set_up(struct bench *b, const char *model, uint32_t n_layers, int64_t n_threads)
+static void make_student(struct bench *b, uint32_t n_layers)
 {
     struct gdfo_student_opts o = gdfo_student_defaults();
     struct gdfo_error err = {0};
-    gdfo_gemm_init();
-    gdfo_test_ok(gdfo_pool_create(&b->pool, (unsigned)n_threads, &err), &err);
-    b->model = gdfo_test_model(model, NULL);
     o.mode = b->mode;
     o.n_layers = n_layers;
-    (void)b->precision;
+    o.precision = b->precision;
     gdfo_test_ok(gdfo_student_create(&b->student, b->model, &o, b->pool, &err), &err);
     make_work(b);
     if (b->mode == GDFO_TRAIN_ADAPTER) {
@@ -104,14 +101,12 @@ static void set_up(struct bench *b, const char *model, uint32_t n_layers, int64_
     }
 }
 
-static void tear_down(struct bench *b)
+static void destroy_student(struct bench *b)
 {
     for (size_t i = 0; i < N_TEXTS; i++) {
         gdfo_student_kv_destroy(b->kv[i]);
     }
     gdfo_student_destroy(b->student);
-    gdfo_model_destroy(b->model);
-    gdfo_pool_destroy(b->pool);
     gdfo_mem_free(b->rows);
 }
 
@@ -132,6 +127,30 @@ static void run(struct bench *b, int64_t n_steps)
     }
 }
 
+/* Cosine between the gradients of this student and of one in float32 with the same weights. */
+static double gradient_cosine(struct bench *b, uint32_t n_layers)
+{
+    struct bench exact = {.mode = b->mode, .model = b->model, .pool = b->pool};
+    const struct gdfo_net *mine = b->student->net;
+    double dot = 0;
+    double x2 = 0;
+    double y2 = 0;
+    make_student(&exact, n_layers);
+    memcpy(exact.student->net->params, mine->params, mine->n_params * sizeof *mine->params);
+    gdfo_net_changed(exact.student->net);
+    run(&exact, 1);
+    run(b, 1);
+    for (size_t i = 0; i < mine->n_params; i++) {
+        double x = (double)mine->grads[i];
+        double y = (double)exact.student->net->grads[i];
+        dot += x * y;
+        x2 += x * x;
+        y2 += y * y;
+    }
+    destroy_student(&exact);
+    return dot / sqrt(x2 * y2);
+}
+
 static void put_list(struct gdfo_json_writer *w, const char *key, const double *x, int64_t n)
 {
     gdfo_json_open(w, key, '[');
@@ -141,7 +160,7 @@ static void put_list(struct gdfo_json_writer *w, const char *key, const double *
     gdfo_json_close(w, ']');
 }
 
-static void report(const struct bench *b, int64_t n_steps)
+static void report(const struct bench *b, int64_t n_steps, double cosine)
 {
     struct gdfo_buf text;
     struct gdfo_json_writer w = gdfo_json_writer(&text);
@@ -150,6 +169,7 @@ static void report(const struct bench *b, int64_t n_steps)
     gdfo_json_put_str(&w, "gemm", gdfo_precision_kernels(b->precision));
     gdfo_json_put_int(&w, "threads", gdfo_pool_threads(b->pool));
     gdfo_json_put_int(&w, "trainable", (int64_t)gdfo_student_n_trainable(b->student));
+    gdfo_json_put_num(&w, "gradient_cosine", cosine);
     put_list(&w, "seconds", b->seconds, n_steps);
     put_list(&w, "cpu", b->cpu, n_steps);
     put_list(&w, "loss", b->loss, n_steps);
@@ -161,12 +181,14 @@ static void report(const struct bench *b, int64_t n_steps)
 int main(int argc, char **argv)
 {
     static struct bench b;
+    struct gdfo_error err = {0};
+    double cosine = 1;
     int64_t n_layers = 6;
     int64_t n_steps = 10;
     int64_t n_threads = 0;
     if (argc < 3 || argc > 7 || (strcmp(argv[2], "adapter") != 0 && strcmp(argv[2], "full") != 0) ||
         (argc > 3 && !gdfo_parse_i64(argv[3], 1, 1000, &n_layers)) ||
-        (argc > 4 && !gdfo_parse_i64(argv[4], 1, STEPS_MAX, &n_steps)) ||
+        (argc > 4 && !gdfo_parse_i64(argv[4], 0, STEPS_MAX - 1, &n_steps)) ||
         (argc > 5 && !gdfo_precision_parse(argv[5], &b.precision)) ||
         (argc > 6 && !gdfo_parse_i64(argv[6], 0, 256, &n_threads))) {
         (void)fprintf(stderr,
@@ -176,9 +198,22 @@ int main(int argc, char **argv)
         return 2;
     }
     b.mode = strcmp(argv[2], "full") == 0 ? GDFO_TRAIN_FULL : GDFO_TRAIN_ADAPTER;
-    set_up(&b, argv[1], (uint32_t)n_layers, n_threads ? n_threads : sysconf(_SC_NPROCESSORS_ONLN));
+    n_threads = n_threads ? n_threads : sysconf(_SC_NPROCESSORS_ONLN);
+    gdfo_gemm_init();
+    gdfo_test_ok(gdfo_pool_create(&b.pool, (unsigned)n_threads, &err), &err);
+    b.model = gdfo_test_model(argv[1], NULL);
+    make_student(&b, (uint32_t)n_layers);
     run(&b, n_steps);
-    report(&b, n_steps);
-    tear_down(&b);
+    if (b.precision != GDFO_PRECISION_F32) {
+        struct bench timed = b; /* its times are those reported */
+        cosine = gradient_cosine(&b, (uint32_t)n_layers);
+        memcpy(b.seconds, timed.seconds, sizeof b.seconds);
+        memcpy(b.cpu, timed.cpu, sizeof b.cpu);
+        memcpy(b.loss, timed.loss, sizeof b.loss);
+    }
+    report(&b, n_steps, cosine);
+    destroy_student(&b);
+    gdfo_model_destroy(b.model);
+    gdfo_pool_destroy(b.pool);
     return 0;
 }

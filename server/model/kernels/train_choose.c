@@ -1,9 +1,12 @@
 #include "server/model/kernels/train_lanes_priv.h"
+#include "server/num/mathx.h"
+
+#include <string.h>
 
 #define N_TABLES 4
 
 /* Fills out with the tables this processor can run, plain first. */
-static size_t runnable(const struct gdfo_train_lanes *out[N_TABLES])
+static size_t supported(const struct gdfo_train_lanes *out[N_TABLES])
 {
     size_t n = 0;
     out[n++] = &gdfo_train_lanes_plain;
@@ -20,6 +23,19 @@ static size_t runnable(const struct gdfo_train_lanes *out[N_TABLES])
         out[n++] = &gdfo_train_lanes_avx512bf16;
     }
 #endif
+    return n;
+}
+
+/* No further than the table of num's loops, which a test may limit. */
+static size_t runnable(const struct gdfo_train_lanes *out[N_TABLES])
+{
+    const char *limit = gdfo_math()->name;
+    size_t n = supported(out);
+    for (size_t i = 0; i < n && strcmp(limit, "avx512") != 0; i++) {
+        if (strcmp(out[i]->name, limit) == 0) {
+            return i + 1;
+        }
+    }
     return n;
 }
 

@@ -1,9 +1,11 @@
+#include "server/model/kernels/train_lanes.h"
+
 #include "server/model/kernels/train_lanes_priv.h"
 
 #include <math.h>
 #include <string.h>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #    include <immintrin.h>
 #endif
 
@@ -209,6 +211,63 @@ static void swiglu_backward(float *dgate, float *dup, const float *dout, const f
     }
 }
 
+/* ---- the optimiser --------------------------------------------------------------------------- */
+
+INLINE void adamw_one(const struct gdfo_train_adamw *s, size_t i)
+{
+    float g = s->grads[i];
+    s->m[i] = s->beta1 * s->m[i] + (1.0F - s->beta1) * g;
+    s->v[i] = s->beta2 * s->v[i] + (1.0F - s->beta2) * g * g;
+    s->params[i] = s->params[i] * s->keep -
+                   s->rate * s->m[i] / (sqrtf(s->v[i]) * (1.0F / s->root_bias2) + s->eps);
+}
+
+INLINE vf root(vf v)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)v);
+#else
+    for (int i = 0; i < LANES; i++) {
+        v[i] = sqrtf(v[i]);
+    }
+    return v;
+#endif
+}
+
+static void adamw(const struct gdfo_train_adamw *s, size_t first, size_t end)
+{
+    const vf keep1 = all(s->beta1), keep2 = all(s->beta2);
+    const vf new1 = all(1.0F - s->beta1), new2 = all(1.0F - s->beta2);
+    const vf bias = all(1.0F / s->root_bias2);
+    size_t i = first;
+    for (; i + LANES <= end; i += LANES) {
+        vf g = load(s->grads + i);
+        vf m = keep1 * load(s->m + i) + new1 * g;
+        vf v = keep2 * load(s->v + i) + new2 * g * g;
+        vf change = all(s->rate) * m / (root(v) * bias + all(s->eps));
+        store(s->m + i, m);
+        store(s->v + i, v);
+        store(s->params + i, load(s->params + i) * all(s->keep) - change);
+    }
+    for (; i < end; i++) {
+        adamw_one(s, i);
+    }
+}
+
+static int is_finite(const float *x, size_t n)
+{
+    vf sum = {0}; /* NaN and infinity survive a sum of zeros */
+    float rest = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        sum += load(x + i) * all(0.0F);
+    }
+    for (; i < n; i++) {
+        rest += x[i] * 0.0F;
+    }
+    return sum_lanes(sum) + rest == 0.0F;
+}
+
 /* ---- softmax of one row ---------------------------------------------------------------------- */
 
 static float max_of(const float *s, size_t n)
@@ -317,10 +376,20 @@ INLINE void strip(const struct walk *first, size_t m, const int cols, size_t n)
         w.a += ROWS * w.a_row;
         w.c += ROWS * w.ldc;
     }
-    for (; i < m; i++) {
+    if (m - i >= 4) {
+        block(&w, 4, cols, n);
+        w.a += 4 * w.a_row;
+        w.c += 4 * w.ldc;
+        i += 4;
+    }
+    if (m - i >= 2) {
+        block(&w, 2, cols, n);
+        w.a += 2 * w.a_row;
+        w.c += 2 * w.ldc;
+        i += 2;
+    }
+    if (i < m) {
         block(&w, 1, cols, n);
-        w.a += w.a_row;
-        w.c += w.ldc;
     }
 }
 
@@ -522,6 +591,8 @@ const struct gdfo_train_lanes JOIN(gdfo_train_lanes_, GDFO_LANES) = {
     .norm_backward = norm_backward,
     .norm_backward_weight = norm_backward_weight,
     .swiglu_backward = swiglu_backward,
+    .adamw = adamw,
+    .is_finite = is_finite,
     .softmax = softmax,
     .softmax_backward = softmax_backward,
     .product = product,

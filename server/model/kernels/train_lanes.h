@@ -25,6 +25,13 @@ struct gdfo_train_outer {
     size_t ldc;
 };
 
+/* The constants of one step of AdamW, and its arrays. */
+struct gdfo_train_adamw {
+    float *params, *m, *v;
+    const float *grads;
+    float keep, beta1, beta2, eps, rate, root_bias2;
+};
+
 #define GDFO_TRAIN_PANEL 48 /* columns of one panel of pairs */
 
 struct gdfo_train_lanes {
@@ -36,6 +43,8 @@ struct gdfo_train_lanes {
                                  double eps);
     void (*swiglu_backward)(float *dgate, float *dup, const float *dout, const float *gate,
                             const float *up, size_t n);
+    void (*adamw)(const struct gdfo_train_adamw *s, size_t first, size_t end);
+    int (*is_finite)(const float *x, size_t n); /* all of x */
     /* s [n] becomes softmax(scale * s[0..seen)), zero beyond. */
     void (*softmax)(float *s, size_t seen, size_t n, float scale);
     /* ds [n] becomes scale * p (ds - sum p ds). */

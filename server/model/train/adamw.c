@@ -2,6 +2,7 @@
 
 #include "common/hash.h"
 #include "common/mem.h"
+#include "server/model/kernels/train_lanes.h"
 #include "server/num/pool.h"
 
 #include <math.h>
@@ -14,12 +15,9 @@ static const char magic[8] = {'G', 'D', 'F', 'O', 'A', 'D', 'W', '1'};
 #define HEAD_BYTES 24 /* magic, step, n */
 #define TAIL_BYTES 4  /* crc32c of all before it */
 
-/* The constants of one step; the arithmetic on elements is in float, as in the reference. */
 struct step {
-    float *params, *m, *v;
-    const float *grads;
+    struct gdfo_train_adamw of;
     size_t n;
-    float keep, beta1, beta2, eps, rate, root_bias2;
 };
 
 struct gdfo_adamw_opts gdfo_adamw_defaults(void)
@@ -101,15 +99,8 @@ static void step_tile(void *ctx, size_t item, unsigned slot)
 {
     const struct step *s = ctx;
     size_t first = item * TILE;
-    size_t end = s->n - first < TILE ? s->n : first + TILE;
     (void)slot;
-    for (size_t i = first; i < end; i++) {
-        float g = s->grads[i];
-        s->m[i] = s->beta1 * s->m[i] + (1.0F - s->beta1) * g;
-        s->v[i] = s->beta2 * s->v[i] + (1.0F - s->beta2) * g * g;
-        s->params[i] =
-            s->params[i] * s->keep - s->rate * s->m[i] / (sqrtf(s->v[i]) / s->root_bias2 + s->eps);
-    }
+    gdfo_train_lanes()->adamw(&s->of, first, s->n - first < TILE ? s->n : first + TILE);
 }
 
 void gdfo_adamw_step(struct gdfo_adamw *a, struct gdfo_pool *pool, float *params,
@@ -117,14 +108,14 @@ void gdfo_adamw_step(struct gdfo_adamw *a, struct gdfo_pool *pool, float *params
 {
     const struct gdfo_adamw_opts *o = &a->opts;
     double lr = gdfo_adamw_lr(o, ++a->step);
-    struct step s = {.m = a->m, .v = a->v, .grads = grads, .n = a->n};
-    s.params = params;
-    s.keep = (float)(1.0 - lr * o->weight_decay);
-    s.beta1 = (float)o->beta1;
-    s.beta2 = (float)o->beta2;
-    s.eps = (float)o->eps;
-    s.rate = (float)(lr / (1.0 - pow(o->beta1, (double)a->step)));
-    s.root_bias2 = (float)sqrt(1.0 - pow(o->beta2, (double)a->step));
+    struct step s = {.of = {.m = a->m, .v = a->v, .grads = grads}, .n = a->n};
+    s.of.params = params;
+    s.of.keep = (float)(1.0 - lr * o->weight_decay);
+    s.of.beta1 = (float)o->beta1;
+    s.of.beta2 = (float)o->beta2;
+    s.of.eps = (float)o->eps;
+    s.of.rate = (float)(lr / (1.0 - pow(o->beta1, (double)a->step)));
+    s.of.root_bias2 = (float)sqrt(1.0 - pow(o->beta2, (double)a->step));
     gdfo_pool_run(pool, (a->n + TILE - 1) / TILE, step_tile, &s);
 }
 

@@ -49,6 +49,7 @@ struct gdfo_net {
     const float *embed, *head; /* [V][C], borrowed */
     float *params, *grads;     /* [n_params] what trains; NULL when frozen */
     size_t n_params;
+    int is_changed; /* params were written since the last forward */
     float *x;       /* [max_positions][C] written by the caller before forward */
     float *dx;      /* [max_positions][C] its gradient, after backward with WANT_INPUT */
     float *hidden;  /* [max_items][C] after the final norm; written by forward */
@@ -70,6 +71,12 @@ struct gdfo_net_ops {
 };
 
 extern const struct gdfo_net_ops gdfo_net_llama_ops;
+
+/* To be said by whoever writes params. */
+static inline void gdfo_net_changed(struct gdfo_net *net)
+{
+    net->is_changed = 1;
+}
 
 /* A student on a network built with the same opts. Takes ownership of net, also on failure. *out:
  * owned by caller. */

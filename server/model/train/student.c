@@ -1,11 +1,15 @@
 #include "server/model/train/student.h"
 
 #include "common/mem.h"
+#include "server/model/kernels/train_lanes.h"
 #include "server/model/model.h"
 #include "server/model/train/train_priv.h"
+#include "server/num/pool.h"
 
 #include <math.h>
 #include <string.h>
+
+#define FINITE_TILES 16
 
 static const struct gdfo_net_ops *const families[] = {&gdfo_net_llama_ops};
 
@@ -34,6 +38,7 @@ static enum gdfo_status check_opts(const struct gdfo_student_opts *o, struct gdf
         {"max_sequence", o->max_sequence, 1, GDFO_STUDENT_POSITIONS_MAX},
         {"max_columns", o->max_columns, 1, GDFO_STUDENT_COLUMNS_MAX},
     };
+    enum gdfo_status st;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (rows[i].value < rows[i].min || rows[i].value > rows[i].max) {
             return gdfo_error_set(err, GDFO_STATUS_INVALID, "%s %u: want %u..%u", rows[i].name,
@@ -44,7 +49,8 @@ static enum gdfo_status check_opts(const struct gdfo_student_opts *o, struct gdf
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "adapter_scale %g: want above 0, at most 1e4", o->adapter_scale);
     }
-    return gdfo_adamw_check(&o->adamw, err);
+    st = gdfo_precision_check(o->precision, err);
+    return st == GDFO_STATUS_OK ? gdfo_adamw_check(&o->adamw, err) : st;
 }
 
 static int allocate(struct gdfo_student *s)
@@ -247,13 +253,31 @@ static enum gdfo_status check_target(const struct gdfo_student *s,
     return t->gold ? check_gold(batch, t->gold, err) : GDFO_STATUS_OK;
 }
 
-static int is_finite(const float *x, size_t n)
+/* Tiles of the gradient, each with a verdict of its own. */
+struct finite {
+    const struct gdfo_net *net;
+    unsigned char ok[FINITE_TILES];
+};
+
+static void finite_tile(void *ctx, size_t item, unsigned slot)
 {
-    float sum = 0; /* NaN and infinity survive a sum of zeros */
-    for (size_t i = 0; i < n; i++) {
-        sum += x[i] * 0.0F;
+    struct finite *f = ctx;
+    size_t n = f->net->n_params / FINITE_TILES + 1;
+    size_t first = item * n < f->net->n_params ? item * n : f->net->n_params;
+    (void)slot;
+    f->ok[item] = (unsigned char)gdfo_train_lanes()->is_finite(
+        f->net->grads + first, f->net->n_params - first < n ? f->net->n_params - first : n);
+}
+
+static int is_finite(const struct gdfo_student *s)
+{
+    struct finite f = {.net = s->net};
+    int ok = 1;
+    gdfo_pool_run(s->pool, FINITE_TILES, finite_tile, &f);
+    for (size_t i = 0; i < FINITE_TILES; i++) {
+        ok = ok && f.ok[i];
     }
-    return sum == 0;
+    return ok;
 }
 
 enum gdfo_status gdfo_student_distill(struct gdfo_student *s,
@@ -279,11 +303,12 @@ enum gdfo_status gdfo_student_distill(struct gdfo_student *s,
         gdfo_columns_to_hidden(s, batch->columns, n);
         net->ops->backward(net, &s->pack, GDFO_NET_WANT_PARAMS);
     }
-    if (!isfinite(sum) || !is_finite(net->grads, net->n_params)) {
+    if (!isfinite(sum) || !is_finite(s)) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "distillation loss or gradient is not finite: no step was made");
     }
     gdfo_adamw_step(&s->adamw, s->pool, net->params, net->grads);
+    gdfo_net_changed(net);
     s->version += s->opts.mode == GDFO_TRAIN_FULL;
     *loss = sum;
     return GDFO_STATUS_OK;

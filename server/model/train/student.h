@@ -4,6 +4,7 @@
 #include "common/buf.h"
 #include "common/error.h"
 #include "server/model/train/adamw.h"
+#include "server/num/precision.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +27,11 @@
  * A batch is n (prompt, example) pairs. All positions of all pairs go through the same large matrix
  * products, without padding; a batch of more positions than max_positions is worked off in pieces
  * whose gradients add up. Sums have a fixed order: same batch, same bits, whatever the threads.
+ * In a reduced precision the layers' matrices and what is multiplied with them are rounded for each
+ * product, forward and backward; sums, adapters, attention, norms, what trains and its moments stay
+ * float32 (weight gradients of FULL: products of bfloat16 where the processor has them). The frozen
+ * base's matrices are packed once for a model and precision and shared by all its students.
+ *
  * Nothing is allocated after create, but for gdfo_student_text_kv and gdfo_student_save.
  *
  *   gdfo_student_create(&s, model, &opts, pool, &err);
@@ -46,8 +52,9 @@ enum gdfo_student_position { GDFO_STUDENT_PREFIX, GDFO_STUDENT_SUFFIX };
 struct gdfo_student_opts {
     uint32_t n_layers; /* the first k of the model; 0 = all */
     enum gdfo_train_mode mode;
-    uint32_t adapter_rank; /* 1..GDFO_STUDENT_RANK_MAX, for ADAPTER */
-    double adapter_scale;  /* > 0 */
+    enum gdfo_precision precision; /* of the layers' large products, forward and backward */
+    uint32_t adapter_rank;         /* 1..GDFO_STUDENT_RANK_MAX, for ADAPTER */
+    double adapter_scale;          /* > 0 */
     struct gdfo_adamw_opts adamw;
     uint32_t max_positions; /* computed at once, over all items; memory grows with it */
     uint32_t max_items;     /* computed at once */
@@ -157,7 +164,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_student_prompt_grad(struct gdfo_student *s,
 /*
  * All that steps change: trainable weights, moments, step count; exact to the bit, with magic,
  * version, length and checksum. load: CORRUPT, or INVALID when the bytes are a student of another
- * shape; then nothing has changed.
+ * shape or precision; then nothing has changed.
  */
 GDFO_MUST_USE enum gdfo_status gdfo_student_save(const struct gdfo_student *s, struct gdfo_buf *out,
                                                  struct gdfo_error *err);

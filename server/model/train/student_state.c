@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* magic, u32 mode, rank, layers, 0; u64 parameters; floats; the optimiser's state; u32 crc32c. */
+/* magic, u32 mode, rank, layers, precision; u64 parameters; floats; the optimiser's state; u32
+ * crc32c. */
 #define HEAD_BYTES 32
 #define TAIL_BYTES 4
 
@@ -18,7 +19,7 @@ static void head(const struct gdfo_student *s, struct gdfo_buf *out)
     gdfo_buf_u32(out, (unsigned)s->opts.mode);
     gdfo_buf_u32(out, s->opts.mode == GDFO_TRAIN_ADAPTER ? s->opts.adapter_rank : 0);
     gdfo_buf_u32(out, s->net->config.n_layers);
-    gdfo_buf_u32(out, 0);
+    gdfo_buf_u32(out, (unsigned)s->opts.precision);
     gdfo_buf_u64(out, s->net->n_params);
 }
 
@@ -67,6 +68,12 @@ static int is_finite(const unsigned char *p, size_t n)
     return 1;
 }
 
+static const char *precision_name(uint64_t number)
+{
+    return number < GDFO_PRECISION_COUNT ? gdfo_precision_name((enum gdfo_precision)number)
+                                         : "unknown";
+}
+
 enum gdfo_status gdfo_student_load(struct gdfo_student *s, const void *bytes, size_t n,
                                    struct gdfo_error *err)
 {
@@ -91,6 +98,11 @@ enum gdfo_status gdfo_student_load(struct gdfo_student *s, const void *bytes, si
             (unsigned)read_le(p + 8, 4), (unsigned)read_le(p + 12, 4), (unsigned)read_le(p + 16, 4),
             (unsigned)s->opts.mode, s->opts.adapter_rank, s->net->config.n_layers, n_floats);
     }
+    if (read_le(p + 20, 4) != (uint64_t)s->opts.precision) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_INVALID, "student state of a student in precision %s: want %s",
+            precision_name(read_le(p + 20, 4)), gdfo_precision_name(s->opts.precision));
+    }
     if (!is_finite(p + HEAD_BYTES, n_floats)) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "student state: a weight is not finite");
     }
@@ -98,6 +110,7 @@ enum gdfo_status gdfo_student_load(struct gdfo_student *s, const void *bytes, si
     if (st == GDFO_STATUS_OK) {
         if (n_floats > 0) {
             memcpy(s->net->params, p + HEAD_BYTES, n_floats * sizeof(float));
+            gdfo_net_changed(s->net);
         }
         s->version += s->opts.mode == GDFO_TRAIN_FULL;
     }

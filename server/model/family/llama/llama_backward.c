@@ -1,5 +1,6 @@
 #include "server/model/family/llama/llama_train_priv.h"
 #include "server/model/kernels/train_kernels.h"
+#include "server/model/kernels/train_lanes.h"
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 
@@ -16,47 +17,19 @@
 /* dx [T][in] = dy [T][out] w + beta dx, adapter included, for rows r. dx NULL: only the adapter's
  * du. */
 static void linear_backward(const struct gdfo_llama_net *net, const struct gdfo_llama_linear *lin,
-                            const float *dy, float *dx, struct gdfo_llama_range r, float beta)
+                            const float *dy, float *dx, struct gdfo_llama_range r, float beta,
+                            unsigned slot)
 {
-    struct gdfo_gemm g = {.op = GDFO_GEMM_NN,
-                          .m = r.end - r.first,
-                          .n = lin->in,
-                          .k = lin->out,
-                          .a = dy + r.first * lin->out,
-                          .lda = lin->out,
-                          .b = lin->w,
-                          .ldb = lin->in,
-                          .ldc = lin->in,
-                          .beta = beta};
-    size_t end = r.end < net->pack->n_adapted ? r.end : net->pack->n_adapted;
-    struct gdfo_gemm low = g;
-    float *du = lin->du + r.first * net->rank;
+    struct gdfo_llama_range low = gdfo_llama_adapted(net, r);
     if (dx) {
-        g.c = dx + r.first * lin->in;
-        gdfo_gemm(&g);
+        struct gdfo_llama_rows x = gdfo_llama_prepare(net, lin->packs.backward, dy, r, slot);
+        gdfo_llama_multiply(lin->packs.backward, &x, r.end, dx, beta);
     }
-    if (!lin->a || r.first >= end) {
-        return;
+    if (low.first < low.end) {
+        gdfo_llama_low(net, lin->du, dy, lin->bt, lin->out, low);
     }
-    low.m = end - r.first;
-    low.n = net->rank;
-    low.b = lin->b;
-    low.ldb = net->rank;
-    low.c = du;
-    low.ldc = net->rank;
-    low.beta = 0;
-    gdfo_gemm(&low);
-    for (size_t i = 0; i < low.m * net->rank; i++) {
-        du[i] *= net->scale;
-    }
-    if (dx) {
-        g.m = low.m;
-        g.k = net->rank;
-        g.a = du;
-        g.lda = net->rank;
-        g.b = lin->a;
-        g.beta = 1;
-        gdfo_gemm(&g);
+    if (low.first < low.end && dx) {
+        gdfo_llama_low_add(net, dx, lin->du, lin->a, lin->in, low);
     }
 }
 
@@ -72,21 +45,20 @@ static void behind_tile(void *ctx, size_t item, unsigned slot)
     size_t n = r.end - r.first;
     float *dres = net->base.dx + r.first * C;
     const float *mid = y->mid + r.first * C;
-    (void)slot;
     if (net->want & GDFO_NET_WANT_PARAMS) {
         memcpy(net->dffn + r.first * C, dres, n * C * sizeof *dres);
         gdfo_train_rmsnorm_forward(net->norm + r.first * C, mid, y->ffn_norm, n, C, c->rms_eps);
         gdfo_train_swiglu_forward(net->h + r.first * ff, y->gate + r.first * ff,
                                   y->up + r.first * ff, n * ff);
     }
-    linear_backward(net, &y->lin[GDFO_LLAMA_DOWN], net->base.dx, net->dup, r, 0);
+    linear_backward(net, &y->lin[GDFO_LLAMA_DOWN], net->base.dx, net->dup, r, 0, slot);
     gdfo_train_swiglu_backward(net->dgate + r.first * ff, net->dup + r.first * ff,
                                net->dup + r.first * ff, y->gate + r.first * ff,
                                y->up + r.first * ff, n * ff);
-    linear_backward(net, &y->lin[GDFO_LLAMA_GATE], net->dgate, net->dnorm, r, 0);
-    linear_backward(net, &y->lin[GDFO_LLAMA_UP], net->dup, net->dnorm, r, 1);
+    linear_backward(net, &y->lin[GDFO_LLAMA_GATE], net->dgate, net->dnorm, r, 0, slot);
+    linear_backward(net, &y->lin[GDFO_LLAMA_UP], net->dup, net->dnorm, r, 1, slot);
     gdfo_train_rmsnorm_backward(dres, net->dnorm + r.first * C, mid, y->ffn_norm, n, C, c->rms_eps);
-    linear_backward(net, &y->lin[GDFO_LLAMA_O], net->base.dx, net->datt, r, 0);
+    linear_backward(net, &y->lin[GDFO_LLAMA_O], net->base.dx, net->datt, r, 0, slot);
 }
 
 static void attention_tile(void *ctx, size_t item, unsigned slot)
@@ -117,7 +89,6 @@ static void before_tile(void *ctx, size_t item, unsigned slot)
     size_t C = c->d_model;
     size_t n = r.end - r.first;
     float *dnorm = is_input_wanted(net) ? net->dnorm : NULL;
-    (void)slot;
     gdfo_train_rope_backward(net->dk + r.first * net->base.kv_dim, pos + r.first, net->cosines,
                              net->sines, n, c->n_kv_heads, c->d_head, c->n_rot);
     gdfo_train_rope_backward(net->dq + asking.first * c->n_heads * c->d_head, pos + asking.first,
@@ -127,19 +98,26 @@ static void before_tile(void *ctx, size_t item, unsigned slot)
         gdfo_train_rmsnorm_forward(net->norm + r.first * C, y->x + r.first * C, y->attn_norm, n, C,
                                    c->rms_eps);
     }
-    linear_backward(net, &y->lin[GDFO_LLAMA_K], net->dk, dnorm, r, 0);
-    linear_backward(net, &y->lin[GDFO_LLAMA_V], net->dv, dnorm, r, 1);
-    linear_backward(net, &y->lin[GDFO_LLAMA_Q], net->dq, dnorm, asking, 1);
+    linear_backward(net, &y->lin[GDFO_LLAMA_K], net->dk, dnorm, r, 0, slot);
+    linear_backward(net, &y->lin[GDFO_LLAMA_V], net->dv, dnorm, r, 1, slot);
+    linear_backward(net, &y->lin[GDFO_LLAMA_Q], net->dq, dnorm, asking, 1, slot);
     if (dnorm) {
         gdfo_train_rmsnorm_backward(net->base.dx + r.first * C, dnorm + r.first * C,
                                     y->x + r.first * C, y->attn_norm, n, C, c->rms_eps);
     }
 }
 
+/* An operand of weight gradients: x [n][cols], and its place among the pairs. */
+struct operand {
+    enum gdfo_llama_operand_id id;
+    const float *x;
+    size_t cols;
+};
+
 /* What a product's weight gradient is made of: dy [n][out], x [n][in]. */
 struct source {
     enum gdfo_llama_linear_id id;
-    const float *dy, *x;
+    struct operand dy, x;
     size_t n;
 };
 
@@ -163,8 +141,8 @@ static size_t n_grad_items(const struct gdfo_llama_linear *lin)
 }
 
 /* c [m][n] += a [k][lda]^T b [k][n], of a's first m columns. */
-static void add_tn(float *c, size_t m, size_t n, size_t k, const float *a, size_t lda,
-                   const float *b)
+static struct gdfo_gemm add_tn(float *c, size_t m, size_t n, size_t k, const float *a, size_t lda,
+                               const float *b)
 {
     struct gdfo_gemm g = {.op = GDFO_GEMM_TN,
                           .m = m,
@@ -176,8 +154,48 @@ static void add_tn(float *c, size_t m, size_t n, size_t k, const float *a, size_
                           .ldb = n,
                           .ldc = n,
                           .beta = 1};
-    if (k > 0) {
-        g.c = c;
+    g.c = c;
+    return g;
+}
+
+/* db [out][r] += (u^T dy)^T, by way of [r][out]. */
+static void add_db(const struct gdfo_llama_net *net, const struct gdfo_llama_linear *lin,
+                   const float *dy, size_t n)
+{
+    struct gdfo_gemm g = add_tn(lin->dbt, net->rank, lin->out, n, lin->u, net->rank, dy);
+    g.beta = 0;
+    gdfo_train_lanes()->product(&g);
+    for (size_t i = 0; i < lin->out; i++) {
+        for (size_t j = 0; j < net->rank; j++) {
+            lin->db[i * net->rank + j] += lin->dbt[j * lin->out + i];
+        }
+    }
+}
+
+static const uint32_t *pairs_of(const struct gdfo_llama_net *net, enum gdfo_llama_operand_id id,
+                                size_t panel)
+{
+    return net->pairs + (net->first_panel[id] + panel) * net->max_pairs * GDFO_TRAIN_PANEL;
+}
+
+/* Rows first .. first + rows - 1 of dw. */
+static void add_dw(const struct gdfo_llama_net *net, const struct source *s, size_t first,
+                   size_t rows)
+{
+    const struct gdfo_llama_linear *lin = &net->layers[net->layer].lin[s->id];
+    float *dw = lin->dw + first * lin->in;
+    if (net->pairs) {
+        const struct gdfo_train_outer o = {.a = pairs_of(net, s->dy.id, first / GDFO_TRAIN_PANEL),
+                                           .b = pairs_of(net, s->x.id, 0),
+                                           .n_pairs = (s->n + 1) / 2,
+                                           .panel_pairs = net->max_pairs,
+                                           .m = rows,
+                                           .n = lin->in,
+                                           .c = dw,
+                                           .ldc = lin->in};
+        gdfo_train_lanes()->outer(&o);
+    } else if (s->n > 0) {
+        struct gdfo_gemm g = add_tn(dw, rows, lin->in, s->n, s->dy.x + first, lin->out, s->x.x);
         gdfo_gemm(&g);
     }
 }
@@ -187,14 +205,14 @@ static void grad_item(const struct gdfo_llama_net *net, const struct source *s, 
     const struct gdfo_llama_linear *lin = &net->layers[net->layer].lin[s->id];
     size_t adapted = s->n < net->pack->n_adapted ? s->n : net->pack->n_adapted;
     size_t first = item * GRAD_ROWS;
-    size_t rows;
     if (lin->a && item == 0) {
-        add_tn(lin->db, lin->out, net->rank, adapted, s->dy, lin->out, lin->u);
+        add_db(net, lin, s->dy.x, adapted);
     } else if (lin->a) {
-        add_tn(lin->da, net->rank, lin->in, adapted, lin->du, net->rank, s->x);
+        struct gdfo_gemm g =
+            add_tn(lin->da, net->rank, lin->in, adapted, lin->du, net->rank, s->x.x);
+        gdfo_train_lanes()->product(&g);
     } else {
-        rows = lin->out - first < GRAD_ROWS ? lin->out - first : GRAD_ROWS;
-        add_tn(lin->dw + first * lin->in, rows, lin->in, s->n, s->dy + first, lin->out, s->x);
+        add_dw(net, s, first, lin->out - first < GRAD_ROWS ? lin->out - first : GRAD_ROWS);
     }
 }
 
@@ -215,10 +233,57 @@ static void grads_tile(void *ctx, size_t item, unsigned slot)
                                        net->base.config.d_model, net->base.config.rms_eps);
 }
 
+static size_t n_panels(const struct operand *x)
+{
+    return (x->cols + GDFO_TRAIN_PANEL - 1) / GDFO_TRAIN_PANEL;
+}
+
+/* The i-th operand of all sources; those that share one name it again. */
+static const struct operand *operand_at(const struct grads *g, size_t i)
+{
+    const struct source *s = &g->sources[i / 2];
+    return i % 2 ? &s->x : &s->dy;
+}
+
+static int is_repeated(const struct grads *g, size_t i)
+{
+    int seen = 0;
+    for (size_t j = 0; j < i; j++) {
+        seen = seen || operand_at(g, j)->id == operand_at(g, i)->id;
+    }
+    return seen;
+}
+
+/* Lays out one panel of one operand by pairs. */
+static void pairs_tile(void *ctx, size_t item, unsigned slot)
+{
+    const struct grads *g = ctx;
+    const struct gdfo_llama_net *net = g->net;
+    (void)slot;
+    for (size_t i = 0; i < 2 * g->n_sources; i++) {
+        const struct operand *x = operand_at(g, i);
+        size_t n = is_repeated(g, i) ? 0 : n_panels(x);
+        size_t first = item * GDFO_TRAIN_PANEL;
+        if (item < n) {
+            uint32_t *out =
+                net->pairs + (net->first_panel[x->id] + item) * net->max_pairs * GDFO_TRAIN_PANEL;
+            gdfo_train_lanes()->pairs(out, x->x + first, x->cols, g->sources[i / 2].n,
+                                      x->cols - first);
+            return;
+        }
+        item -= n;
+    }
+}
+
 static void run_grads(struct grads *g)
 {
     const struct gdfo_llama_net *net = g->net;
     size_t n = g->d_norm_weight != NULL;
+    size_t panels = 0;
+    for (size_t i = 0; i < 2 * g->n_sources && net->pairs; i++) {
+        panels += is_repeated(g, i) ? 0 : n_panels(operand_at(g, i));
+    }
+    gdfo_pool_run(net->pool, panels, pairs_tile, g);
     for (size_t i = 0; i < g->n_sources; i++) {
         n += n_grad_items(&net->layers[net->layer].lin[g->sources[i].id]);
     }
@@ -228,12 +293,21 @@ static void run_grads(struct grads *g)
 static void behind_grads(struct gdfo_llama_net *net)
 {
     const struct gdfo_llama_train_layer *y = &net->layers[net->layer];
+    size_t C = net->base.config.d_model;
+    size_t F = net->base.config.d_ff;
     size_t n = gdfo_llama_asking(net, net->layer);
+    const struct operand down = {GDFO_LLAMA_D_DOWN, net->dffn, C};
+    const struct operand h = {GDFO_LLAMA_H, net->h, F};
+    const struct operand gate = {GDFO_LLAMA_D_GATE, net->dgate, F};
+    const struct operand up = {GDFO_LLAMA_D_UP, net->dup, F};
+    const struct operand norm = {GDFO_LLAMA_NORM, net->norm, C};
+    const struct operand o = {GDFO_LLAMA_D_O, net->base.dx, C};
+    const struct operand att = {GDFO_LLAMA_ATT, y->att, y->lin[GDFO_LLAMA_O].in};
     struct grads g = {.net = net,
-                      .sources = {{GDFO_LLAMA_DOWN, net->dffn, net->h, n},
-                                  {GDFO_LLAMA_GATE, net->dgate, net->norm, n},
-                                  {GDFO_LLAMA_UP, net->dup, net->norm, n},
-                                  {GDFO_LLAMA_O, net->base.dx, y->att, n}},
+                      .sources = {{GDFO_LLAMA_DOWN, down, h, n},
+                                  {GDFO_LLAMA_GATE, gate, norm, n},
+                                  {GDFO_LLAMA_UP, up, norm, n},
+                                  {GDFO_LLAMA_O, o, att, n}},
                       .n_sources = 4,
                       .d_norm_weight = y->d_ffn_norm,
                       .norm_input = y->mid,
@@ -245,15 +319,18 @@ static void before_grads(struct gdfo_llama_net *net)
 {
     const struct gdfo_llama_train_layer *y = &net->layers[net->layer];
     size_t n = net->pack->n_positions;
-    struct grads g = {
-        .net = net,
-        .sources = {{GDFO_LLAMA_K, net->dk, net->norm, n},
-                    {GDFO_LLAMA_V, net->dv, net->norm, n},
-                    {GDFO_LLAMA_Q, net->dq, net->norm, gdfo_llama_asking(net, net->layer)}},
-        .n_sources = 3,
-        .d_norm_weight = y->d_attn_norm,
-        .norm_input = y->x,
-        .norm_rows = n};
+    const struct operand k = {GDFO_LLAMA_D_K, net->dk, net->base.kv_dim};
+    const struct operand v = {GDFO_LLAMA_D_V, net->dv, net->base.kv_dim};
+    const struct operand q = {GDFO_LLAMA_D_Q, net->dq, y->lin[GDFO_LLAMA_Q].out};
+    const struct operand norm = {GDFO_LLAMA_NORM, net->norm, net->base.config.d_model};
+    struct grads g = {.net = net,
+                      .sources = {{GDFO_LLAMA_K, k, norm, n},
+                                  {GDFO_LLAMA_V, v, norm, n},
+                                  {GDFO_LLAMA_Q, q, norm, gdfo_llama_asking(net, net->layer)}},
+                      .n_sources = 3,
+                      .d_norm_weight = y->d_attn_norm,
+                      .norm_input = y->x,
+                      .norm_rows = n};
     run_grads(&g);
 }
 

@@ -38,6 +38,7 @@ struct gdfo_llama_weights {
     float *out_norm;                 /* [C] */
     float *head;                     /* [V][C]; equals embed when tied */
     struct gdfo_llama_layer *layers; /* [n_layers] */
+    struct gdfo_llama_shelf *shelf;  /* the layers packed for students, shared by them */
     float *slab;
     size_t n_floats;
     /* of an open model only, not of a student's slab */

@@ -4,6 +4,7 @@
 #include "common/rng.h"
 #include "server/model/family/llama/llama_train_priv.h"
 #include "server/model/kernels/train_kernels.h"
+#include "server/model/kernels/train_lanes.h"
 #include "server/num/pool.h"
 
 #include <math.h>
@@ -147,6 +148,7 @@ static void deal_layer(struct gdfo_llama_net *net, struct dealer *d,
     y->up = deal(d, T, c->d_ff);
     for (size_t i = 0; i < GDFO_LLAMA_N_LINEAR; i++) {
         y->lin[i].u = deal(d, T, net->rank);
+        y->lin[i].bt = deal(d, net->rank, y->lin[i].out);
     }
 }
 
@@ -154,10 +156,62 @@ static void deal_du(struct gdfo_llama_net *net, struct dealer *d, size_t T)
 {
     for (size_t i = 0; i < GDFO_LLAMA_N_LINEAR; i++) {
         float *du = deal(d, T, net->rank);
+        float *dbt = deal(d, net->rank, net->layers->lin[i].out);
         for (size_t l = 0; l < net->base.config.n_layers; l++) {
             net->layers[l].lin[i].du = du;
+            net->layers[l].lin[i].dbt = dbt;
         }
     }
+}
+
+/* Rows of a tile prepared for a product, for each thread; not in F32, which takes them as they are.
+ */
+static void deal_rows(struct gdfo_llama_net *net, struct dealer *d)
+{
+    size_t row = 0;
+    if (net->precision == GDFO_PRECISION_F32) {
+        return;
+    }
+    for (size_t i = 0; i < GDFO_LLAMA_N_LINEAR; i++) {
+        const struct gdfo_llama_pair *p = &net->layers->lin[i].packs;
+        size_t forward = gdfo_pack_row_bytes(p->forward);
+        size_t backward = gdfo_pack_row_bytes(p->backward);
+        row = forward > row ? forward : row;
+        row = backward > row ? backward : row;
+    }
+    net->row_bytes = GDFO_LLAMA_TILE_ROWS * row;
+    net->rows =
+        (unsigned char *)deal(d, gdfo_pool_threads(net->pool), net->row_bytes / sizeof(float));
+}
+
+/* FULL in reduced precision, where the processor multiplies pairs: room for the operands of a
+ * layer's weight gradients. */
+static void deal_pairs(struct gdfo_llama_net *net, struct dealer *d,
+                       const struct gdfo_student_opts *opts)
+{
+    const struct gdfo_model_config *c = &net->base.config;
+    size_t C = c->d_model;
+    size_t Q = (size_t)c->n_heads * c->d_head;
+    size_t K = net->base.kv_dim;
+    size_t F = c->d_ff;
+    const size_t cols[GDFO_LLAMA_N_OPERANDS] = {[GDFO_LLAMA_D_DOWN] = C,
+                                                [GDFO_LLAMA_H] = F > K ? F : K,
+                                                [GDFO_LLAMA_D_GATE] = F > K ? F : K,
+                                                [GDFO_LLAMA_D_UP] = F > Q ? F : Q,
+                                                [GDFO_LLAMA_NORM] = C,
+                                                [GDFO_LLAMA_D_O] = C,
+                                                [GDFO_LLAMA_ATT] = Q};
+    if (opts->mode != GDFO_TRAIN_FULL || net->precision == GDFO_PRECISION_F32 ||
+        !gdfo_train_lanes()->outer) {
+        return;
+    }
+    net->n_panels = 0;
+    for (size_t i = 0; i < GDFO_LLAMA_N_OPERANDS; i++) {
+        net->first_panel[i] = net->n_panels;
+        net->n_panels += (cols[i] + GDFO_TRAIN_PANEL - 1) / GDFO_TRAIN_PANEL;
+    }
+    net->max_pairs = ((size_t)opts->max_positions + 1) / 2;
+    net->pairs = (uint32_t *)deal(d, net->n_panels * net->max_pairs, GDFO_TRAIN_PANEL);
 }
 
 static void deal_work(struct gdfo_llama_net *net, struct dealer *d,
@@ -191,6 +245,8 @@ static void deal_work(struct gdfo_llama_net *net, struct dealer *d,
     net->attention_floats =
         gdfo_train_attention_scratch(opts->max_sequence, c->n_heads / c->n_kv_heads, c->d_head);
     net->attention = deal(d, gdfo_pool_threads(net->pool), net->attention_floats);
+    deal_rows(net, d);
+    deal_pairs(net, d, opts);
 }
 
 /* How many parameters deal_params would deal. */
@@ -213,6 +269,66 @@ static size_t count_params(const struct gdfo_llama_net *net, const struct gdfo_s
         (void)deal(&d, c->d_model, 1); /* the norms */
     }
     return d.used;
+}
+
+/* FULL: packs that borrow (F32) look at the copies from here on. */
+static void follow_copies(struct gdfo_llama_net *net)
+{
+    for (size_t l = 0; l < net->base.config.n_layers; l++) {
+        for (size_t i = 0; i < GDFO_LLAMA_N_LINEAR; i++) {
+            struct gdfo_llama_linear *lin = &net->layers[l].lin[i];
+            gdfo_pack_refill(lin->packs.forward, lin->w, lin->in);
+            gdfo_pack_refill(lin->packs.backward, lin->w, lin->in);
+        }
+    }
+}
+
+static void matrices_of(const struct gdfo_llama_train_layer *y,
+                        struct gdfo_llama_matrix m[GDFO_LLAMA_MATRICES])
+{
+    for (size_t i = 0; i < GDFO_LLAMA_MATRICES; i++) {
+        m[i] = (struct gdfo_llama_matrix){y->lin[i].w, y->lin[i].out, y->lin[i].in};
+    }
+}
+
+/* Packs of every layer: lent from the model's shelf, but our own of weights that will train; of
+ * those the base's values serve for now. */
+static enum gdfo_status pack_weights(struct gdfo_llama_net *net, enum gdfo_train_mode mode,
+                                     struct gdfo_error *err)
+{
+    size_t n = net->base.config.n_layers;
+    enum gdfo_status st = GDFO_STATUS_OK;
+    net->packs = gdfo_mem_array(n, sizeof *net->packs);
+    if (!net->packs) {
+        return gdfo_error_no_memory(err, "student");
+    }
+    for (size_t l = 0; l < n && st == GDFO_STATUS_OK; l++) {
+        struct gdfo_llama_matrix m[GDFO_LLAMA_MATRICES];
+        matrices_of(&net->layers[l], m);
+        st = mode == GDFO_TRAIN_FULL
+                 ? gdfo_llama_pack_layer_init(&net->packs[l], net->precision, m, err)
+                 : gdfo_llama_shelf_acquire(net->shelf, net->precision, l, m, &net->packs[l], err);
+        net->n_packed += st == GDFO_STATUS_OK;
+        for (size_t i = 0; i < GDFO_LLAMA_MATRICES && st == GDFO_STATUS_OK; i++) {
+            net->layers[l].lin[i].packs = net->packs[l].of[i];
+        }
+    }
+    if (mode == GDFO_TRAIN_FULL) {
+        net->shelf = NULL;
+    }
+    return st;
+}
+
+static void unpack_weights(struct gdfo_llama_net *net)
+{
+    for (size_t l = 0; l < net->n_packed; l++) {
+        if (net->shelf) {
+            gdfo_llama_shelf_release(net->shelf, net->precision, l);
+        } else {
+            gdfo_llama_pack_layer_deinit(&net->packs[l]);
+        }
+    }
+    gdfo_mem_free(net->packs);
 }
 
 static enum gdfo_status allocate(struct gdfo_llama_net *net, const struct gdfo_student_opts *opts,
@@ -239,6 +355,9 @@ static enum gdfo_status allocate(struct gdfo_llama_net *net, const struct gdfo_s
         net->base.grads = net->slab + n_params;
         d = (struct dealer){.base = net->base.params};
         deal_params(net, &d, opts);
+        if (opts->mode == GDFO_TRAIN_FULL) {
+            follow_copies(net);
+        }
     }
     d = (struct dealer){.base = net->slab, .used = 2 * n_params};
     deal_work(net, &d, opts);
@@ -251,6 +370,7 @@ static void destroy(struct gdfo_net *base)
 {
     struct gdfo_llama_net *net = (struct gdfo_llama_net *)base;
     if (net) {
+        unpack_weights(net);
         gdfo_mem_free(net->slab);
         gdfo_mem_free(net->layers);
         gdfo_mem_free(net);
@@ -290,6 +410,9 @@ enum gdfo_status gdfo_llama_net_create(struct gdfo_net **out, const struct gdfo_
     net->pool = pool;
     net->rank = opts->mode == GDFO_TRAIN_ADAPTER ? opts->adapter_rank : 0;
     net->scale = (float)opts->adapter_scale;
+    net->precision = opts->precision;
+    net->shelf = w->shelf;
+    net->base.is_changed = 1;
     if (net->base.config.n_layers > w->config.n_layers) {
         st = gdfo_error_set(err, GDFO_STATUS_INVALID, "student of %u layers: the model has %u",
                             opts->n_layers, w->config.n_layers);
@@ -301,7 +424,10 @@ enum gdfo_status gdfo_llama_net_create(struct gdfo_net **out, const struct gdfo_
         goto fail;
     }
     borrow_weights(net, w);
-    st = allocate(net, opts, err);
+    st = pack_weights(net, opts->mode, err);
+    if (st == GDFO_STATUS_OK) {
+        st = allocate(net, opts, err);
+    }
     if (st != GDFO_STATUS_OK) {
         goto fail;
     }

@@ -1,4 +1,5 @@
 #include "common/mem.h"
+#include "server/model/family/llama/llama_shelf.h"
 #include "server/model/family/llama/llama_priv.h"
 
 #include <stdio.h>
@@ -149,7 +150,8 @@ enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
     w->n_floats = n;
     w->slab = gdfo_mem_aligned(n, sizeof *w->slab);
     w->layers = gdfo_mem_array(config->n_layers, sizeof *w->layers);
-    if (!w->slab || !w->layers) {
+    w->shelf = gdfo_llama_shelf_create(config->n_layers);
+    if (!w->slab || !w->layers || !w->shelf) {
         gdfo_llama_weights_destroy(w);
         return gdfo_error_no_memory(err, "model weights");
     }
@@ -162,6 +164,7 @@ void gdfo_llama_weights_destroy(struct gdfo_llama_weights *w)
 {
     if (w) {
         gdfo_llama_packs_destroy(w);
+        gdfo_llama_shelf_destroy(w->shelf);
         gdfo_mem_free(w->slab);
         gdfo_mem_free(w->layers);
         gdfo_mem_free(w);
