@@ -1,6 +1,6 @@
 #include "common/mem.h"
-#include "server/model/family/llama/llama_shelf.h"
 #include "server/model/family/llama/llama_priv.h"
+#include "server/model/family/llama/llama_shelf.h"
 
 #include <stdio.h>
 #include <string.h>
