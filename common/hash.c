@@ -106,15 +106,39 @@ void gdfo_hex(const unsigned char *bytes, size_t n, char *out)
     out[2 * n] = '\0';
 }
 
-uint32_t gdfo_crc32c(uint32_t crc, const void *bytes, size_t n)
+/* The reference, and what a processor without the instruction runs. */
+static uint32_t crc32c_plain(uint32_t crc, const unsigned char *p, size_t n)
 {
-    const unsigned char *p = bytes;
-    crc = ~crc;
     for (size_t i = 0; i < n; i++) {
         crc ^= p[i];
         for (int bit = 0; bit < 8; bit++) {
             crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1u)));
         }
     }
-    return ~crc;
+    return crc;
+}
+
+#if defined(__x86_64__)
+/* SSE4.2 has this very polynomial as an instruction; snapshots of megabytes need it. */
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const unsigned char *p,
+                                                               size_t n)
+{
+    unsigned long long wide = crc;
+    for (; n >= 8; n -= 8, p += 8) {
+        unsigned long long word;
+        memcpy(&word, p, sizeof word);
+        wide = __builtin_ia32_crc32di(wide, word);
+    }
+    return crc32c_plain((uint32_t)wide, p, n);
+}
+#endif
+
+uint32_t gdfo_crc32c(uint32_t crc, const void *bytes, size_t n)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2")) {
+        return ~crc32c_sse42(~crc, bytes, n);
+    }
+#endif
+    return ~crc32c_plain(~crc, bytes, n);
 }

@@ -83,6 +83,34 @@ double gdfo_rng_normal(struct gdfo_rng *r)
     return radius * cos(angle);
 }
 
+static double unit(uint32_t lo, uint32_t hi)
+{
+    return (double)((lo | ((uint64_t)hi << 32)) >> 11) * 0x1.0p-53;
+}
+
+void gdfo_rng_normals(struct gdfo_rng *r, double *out, size_t n)
+{
+    uint32_t key[2] = {(uint32_t)r->key, (uint32_t)(r->key >> 32)};
+    size_t i = 0;
+    while (i < n && (r->has_spare || r->n_left > 0)) { /* up to the edge of a block */
+        out[i++] = gdfo_rng_normal(r);
+    }
+    for (; i + 2 <= n; i += 2, r->counter++) { /* a block of four words is one pair */
+        uint32_t c[4] = {(uint32_t)r->counter, (uint32_t)(r->counter >> 32), 0, 0};
+        uint32_t w[4];
+        double radius;
+        double angle;
+        gdfo_rng_philox(c, key, w);
+        radius = sqrt(-2.0 * log(1.0 - unit(w[0], w[1])));
+        angle = 6.283185307179586 * unit(w[2], w[3]);
+        out[i] = radius * cos(angle);
+        out[i + 1] = radius * sin(angle);
+    }
+    while (i < n) {
+        out[i++] = gdfo_rng_normal(r);
+    }
+}
+
 uint32_t gdfo_rng_below(struct gdfo_rng *r, uint32_t n)
 {
     uint32_t floor_ = (0u - n) % n; /* reject the uneven rest of 2^32 */

@@ -24,9 +24,10 @@ struct gdfo_rng {
 struct gdfo_rng gdfo_rng_stream(uint64_t seed, const char *name);
 uint32_t gdfo_rng_u32(struct gdfo_rng *r);
 uint64_t gdfo_rng_u64(struct gdfo_rng *r);
-double gdfo_rng_uniform(struct gdfo_rng *r);             /* [0, 1), 53 bits */
-double gdfo_rng_normal(struct gdfo_rng *r);              /* N(0, 1), Box-Muller in double */
-uint32_t gdfo_rng_below(struct gdfo_rng *r, uint32_t n); /* 0..n-1 without bias; n >= 1 */
+double gdfo_rng_uniform(struct gdfo_rng *r); /* [0, 1), 53 bits */
+double gdfo_rng_normal(struct gdfo_rng *r);  /* N(0, 1), Box-Muller in double */
+void gdfo_rng_normals(struct gdfo_rng *r, double *out, size_t n); /* n calls of the above, faster */
+uint32_t gdfo_rng_below(struct gdfo_rng *r, uint32_t n);          /* 0..n-1 without bias; n >= 1 */
 void gdfo_rng_shuffle(struct gdfo_rng *r, uint32_t *items, size_t n); /* Fisher-Yates */
 
 /* Fixed-size state for snapshots. */

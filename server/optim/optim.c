@@ -232,11 +232,15 @@ static int keep_best(struct gdfo_optim *o, const double *points)
     return 1;
 }
 
-static void learn(struct gdfo_optim *o, const double *points, const double *losses,
-                  const unsigned char *is_outside)
+/* points and is_outside are in o; is_asked: as the last ask left them */
+static void learn(struct gdfo_optim *o, const double *losses, int is_asked)
 {
-    struct gdfo_optim_told told = {
-        .points = points, .losses = o->losses, .order = o->order, .is_outside = is_outside};
+    const double *points = o->candidates;
+    struct gdfo_optim_told told = {.points = points,
+                                   .losses = o->losses,
+                                   .order = o->order,
+                                   .is_outside = o->is_outside,
+                                   .is_asked = is_asked};
     struct gdfo_optim_losses seen = {0};
     told.n_finite = clean_losses(o, losses);
     o->generation++;
@@ -259,7 +263,7 @@ enum gdfo_status gdfo_optim_tell(struct gdfo_optim *o, const double *losses, str
     if (!o->is_asked) {
         return gdfo_error_set(err, GDFO_STATUS_STATE, "tell before ask");
     }
-    learn(o, o->candidates, losses, o->is_outside);
+    learn(o, losses, 1);
     return GDFO_STATUS_OK;
 }
 
@@ -289,7 +293,7 @@ enum gdfo_status gdfo_optim_tell_points(struct gdfo_optim *o, const double *poin
     if (is_outside) {
         memcpy(o->is_outside, is_outside, o->popsize);
     }
-    learn(o, o->candidates, losses, o->is_outside);
+    learn(o, losses, 0);
     return GDFO_STATUS_OK;
 }
 

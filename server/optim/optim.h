@@ -118,15 +118,16 @@ GDFO_MUST_USE enum gdfo_status gdfo_optim_inject(struct gdfo_optim *o, const dou
 
 struct gdfo_optim_view {
     size_t dim, popsize;
-    uint64_t generation, evals;        /* generations told, candidates told */
-    double best_loss;                  /* infinity while nothing finite was told */
-    const double *best;                /* [dim], NULL while nothing finite was told */
-    const double *mean;                /* [dim] what the search recommends */
-    double step_size, std_max;         /* std_max: largest standard deviation of a coordinate */
-    double condition;                  /* of the covariance; 1 when there is none */
+    uint64_t generation, evals; /* generations told, candidates told */
+    double best_loss;           /* infinity while nothing finite was told */
+    const double *best;         /* [dim], NULL while nothing finite was told */
+    const double *mean;         /* [dim] what the search recommends */
+    double step_size, std_max;  /* std_max: largest standard deviation of a coordinate */
+    double condition; /* of the covariance, from dimension 128 on an estimate; 1 when none */
     const double *path_sigma, *path_c; /* [dim], NULL where the optimiser has none */
-    const double *covariance;          /* [dim][dim] lower triangle, or NULL */
-    const double *variances;           /* [dim] when the covariance is diagonal, or NULL */
+    const double *covariance; /* [dim][dim] lower triangle, or NULL; from dimension 128 on as of the
+                                 last root */
+    const double *variances;  /* [dim] when the covariance is diagonal, or NULL */
 };
 
 /* Borrowed until the next call on o. */

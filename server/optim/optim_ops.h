@@ -33,6 +33,7 @@ struct gdfo_optim_told {
     const size_t *order;             /* [popsize] indices, best first, ties in order of index */
     const unsigned char *is_outside; /* [popsize] */
     size_t n_finite;                 /* at least 1 */
+    int is_asked;                    /* the points are the candidates of the last ask, unchanged */
 };
 
 struct gdfo_optim_ops {

@@ -20,7 +20,11 @@ static const struct gdfo_opt options[] = {
     {"active", GDFO_OPT_BOOL, offsetof(struct gdfo_cma_values, active), "true", 0, 0, NULL,
      "bad candidates shrink the covariance"},
     {"eigen_gap", GDFO_OPT_NUM, offsetof(struct gdfo_cma_values, eigen_gap), "0", 0, 1e9, NULL,
-     "generations between eigendecompositions, 0 = the rule of the reference"},
+     "generations between decompositions of the covariance, 0 = the rule of the reference"},
+    {"root", GDFO_OPT_ENUM, offsetof(struct gdfo_cma_values, root), "auto", 0, 0,
+     "auto|eigen|factor",
+     "square root of a full covariance: eigenvectors, or Cholesky factor until eigenvectors are "
+     "needed; auto = factor from 128 dimensions"},
     {0}};
 
 static size_t popsize(const void *values, size_t dim)
@@ -43,6 +47,7 @@ static void destroy(void *self)
     gdfo_mem_free(s->y);
     gdfo_mem_free(s->z);
     gdfo_mem_free(s->w);
+    gdfo_mem_free(s->length);
     gdfo_mem_free(s);
 }
 
@@ -57,7 +62,8 @@ static int alloc_vectors(struct gdfo_cma *s, const double *start)
     s->y = gdfo_mem_aligned(rows * n, sizeof *s->y);
     s->z = gdfo_mem_aligned(rows * n, sizeof *s->z);
     s->w = gdfo_mem_array(rows, sizeof *s->w);
-    return s->mean && s->path_sigma && s->path_c && s->shift && s->y && s->z && s->w;
+    s->length = gdfo_mem_array(s->p.lambda, sizeof *s->length);
+    return s->mean && s->path_sigma && s->path_c && s->shift && s->y && s->z && s->w && s->length;
 }
 
 static enum gdfo_status create(void **self, const struct gdfo_optim_setup *setup,
@@ -86,13 +92,6 @@ static enum gdfo_status create(void **self, const struct gdfo_optim_setup *setup
 }
 
 /* ---- ask ---- */
-
-static void draw_normal(struct gdfo_cma *s, double *z, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        z[i] = gdfo_rng_normal(s->rng);
-    }
-}
 
 /* Length of a fresh N(0, I) vector. */
 static double draw_length(struct gdfo_cma *s)
@@ -144,6 +143,17 @@ static void put_injected(struct gdfo_cma *s, const struct gdfo_optim_draw *draw,
     }
 }
 
+/* The candidates from `first` are drawn from z, so their Mahalanobis lengths are known. */
+static void note_lengths(struct gdfo_cma *s, size_t first)
+{
+    size_t n = s->p.n;
+    memset(s->length, 0, s->p.lambda * sizeof *s->length);
+    for (size_t c = first; c < s->p.lambda; c++) {
+        const double *z = s->z + (c - first) * n;
+        s->length[c] = sqrt(gdfo_la_dot(z, z, n));
+    }
+}
+
 static void ask(void *self, const struct gdfo_optim_draw *draw)
 {
     struct gdfo_cma *s = self;
@@ -155,7 +165,8 @@ static void ask(void *self, const struct gdfo_optim_draw *draw)
         put_injected(s, draw, k, s->y + done * n);
         draw->is_outside[done] = 1;
     }
-    draw_normal(s, s->z, (s->p.lambda - done) * n);
+    gdfo_rng_normals(s->rng, s->z, (s->p.lambda - done) * n);
+    note_lengths(s, done);
     gdfo_cma_model_colour(&s->m, s->z, s->y + done * n, s->p.lambda - done);
     for (size_t c = 0; c < s->p.lambda; c++) {
         for (size_t i = 0; i < n; i++) {
@@ -182,42 +193,7 @@ static void view(const void *self, struct gdfo_optim_view *v)
     v->variances = s->m.kind == GDFO_CMA_DIAGONAL ? s->m.C : NULL;
 }
 
-/* ---- saved state: C as its lower triangle, its decomposition as it is used ---- */
-
-static void save_model(const struct gdfo_cma_model *m, struct gdfo_buf *b)
-{
-    gdfo_buf_u64(b, m->n_updates);
-    gdfo_buf_u64(b, m->last_eigen);
-    gdfo_optim_put_f64(b, m->D, m->n);
-    if (m->kind == GDFO_CMA_DIAGONAL) {
-        gdfo_optim_put_f64(b, m->C, m->n);
-    }
-    if (m->kind == GDFO_CMA_FULL) {
-        gdfo_optim_put_f64(b, m->V, m->n * m->n);
-        for (size_t i = 0; i < m->n; i++) {
-            gdfo_optim_put_f64(b, m->C + i * m->n, i + 1);
-        }
-    }
-}
-
-static void load_model(struct gdfo_cma_model *m, struct gdfo_optim_reader *r)
-{
-    m->n_updates = gdfo_optim_get_u64(r);
-    m->last_eigen = gdfo_optim_get_u64(r);
-    gdfo_optim_get_f64(r, m->D, m->n);
-    if (m->kind == GDFO_CMA_DIAGONAL) {
-        gdfo_optim_get_f64(r, m->C, m->n);
-    }
-    if (m->kind == GDFO_CMA_FULL) {
-        gdfo_optim_get_f64(r, m->V, m->n * m->n);
-        for (size_t i = 0; i < m->n; i++) {
-            gdfo_optim_get_f64(r, m->C + i * m->n, i + 1);
-            for (size_t j = 0; j < i; j++) {
-                m->C[j * m->n + i] = m->C[i * m->n + j];
-            }
-        }
-    }
-}
+/* ---- saved state ---- */
 
 static void save(const void *self, struct gdfo_buf *buf)
 {
@@ -229,7 +205,8 @@ static void save(const void *self, struct gdfo_buf *buf)
     gdfo_optim_put_f64(buf, s->path_sigma, s->p.n);
     gdfo_optim_put_f64(buf, s->path_c, s->p.n);
     gdfo_optim_put_f64(buf, s->shift, s->p.n);
-    save_model(&s->m, buf);
+    gdfo_optim_put_f64(buf, s->length, s->p.lambda);
+    gdfo_cma_model_save(&s->m, buf);
 }
 
 static void load(void *self, struct gdfo_optim_reader *r)
@@ -242,7 +219,8 @@ static void load(void *self, struct gdfo_optim_reader *r)
     gdfo_optim_get_f64(r, s->path_sigma, s->p.n);
     gdfo_optim_get_f64(r, s->path_c, s->p.n);
     gdfo_optim_get_f64(r, s->shift, s->p.n);
-    load_model(&s->m, r);
+    gdfo_optim_get_f64(r, s->length, s->p.lambda);
+    gdfo_cma_model_load(&s->m, &s->p, r);
 }
 
 const struct gdfo_optim_ops gdfo_optim_cma_ops = {

@@ -75,8 +75,7 @@ static int step_path(struct gdfo_cma *s)
     double c = s->p.c_sigma;
     double gain = sqrt(c * (2 - c) * s->p.mu_eff);
     double warm = 1 - pow(1 - c, 2 * (double)s->n_tells);
-    gdfo_cma_model_whiten(&s->m, s->shift, s->z, 1);
-    gdfo_cma_model_turn(&s->m, s->z, s->z + n);
+    gdfo_cma_model_standardise(&s->m, s->shift, s->z + n, s->z);
     for (size_t i = 0; i < n; i++) {
         s->path_sigma[i] = (1 - c) * s->path_sigma[i] + gain * s->z[n + i];
     }
@@ -93,25 +92,40 @@ static void covariance_path(struct gdfo_cma *s, int h_sigma)
     }
 }
 
+/* Mahalanobis length of the step of rank k. With a factor, that of a candidate of our own is known
+ * from the draw; z holds the whitened steps otherwise. */
+static double ranked_length(struct gdfo_cma *s, const struct gdfo_optim_told *told, size_t k)
+{
+    size_t n = s->p.n;
+    double drawn = s->length[told->order[k]];
+    if (told->is_asked && s->m.is_factored) {
+        if (drawn > 0) {
+            return drawn;
+        }
+        gdfo_cma_model_whiten(&s->m, s->y + k * n, s->z + k * n, 1);
+    }
+    return norm(s->z + k * n, n);
+}
+
 /* A negative weight acts on a step of Mahalanobis length sqrt(n), however long it is: this keeps C
  * positive definite. */
-static void scale_negative_weights(struct gdfo_cma *s)
+static void scale_negative_weights(struct gdfo_cma *s, const struct gdfo_optim_told *told)
 {
     size_t n = s->p.n;
     size_t first = s->p.mu;
     while (first < s->p.lambda && !(s->w[first] < 0)) {
         first++;
     }
-    if (first < s->p.lambda) {
+    if (first < s->p.lambda && !(told->is_asked && s->m.is_factored)) {
         gdfo_cma_model_whiten(&s->m, s->y + first * n, s->z + first * n, s->p.lambda - first);
     }
     for (size_t k = first; k < s->p.lambda; k++) {
-        double length = norm(s->z + k * n, n) + 1e-9; /* pycma's guard against a zero step */
+        double length = ranked_length(s, told, k) + 1e-9; /* pycma's guard against a zero step */
         s->w[k] *= (double)n / (length * length);
     }
 }
 
-static void learn_covariance(struct gdfo_cma *s, int h_sigma)
+static void learn_covariance(struct gdfo_cma *s, const struct gdfo_optim_told *told, int h_sigma)
 {
     size_t n = s->p.n;
     size_t lambda = s->p.lambda;
@@ -125,13 +139,13 @@ static void learn_covariance(struct gdfo_cma *s, int h_sigma)
         total += s->w[k];
     }
     u.decay = 1 - s->p.c_1 * (1 - lost) - s->p.c_mu * total;
-    scale_negative_weights(s);
+    scale_negative_weights(s, told);
     for (size_t k = 0; k < lambda; k++) {
         s->w[k] *= s->p.c_mu;
     }
     s->w[lambda] = s->p.c_1;
     memcpy(s->y + lambda * n, s->path_c, n * sizeof *s->y);
-    gdfo_cma_model_update(&s->m, &u);
+    gdfo_cma_model_update(&s->m, &s->p, &u);
 }
 
 /* Log change of the step size by the length of path_sigma. */
@@ -198,6 +212,6 @@ void gdfo_cma_tell(struct gdfo_cma *s, const struct gdfo_optim_told *told)
     h_sigma = step_path(s);
     covariance_path(s, h_sigma);
     move_mean(s); /* in units of the old step size */
-    learn_covariance(s, h_sigma);
+    learn_covariance(s, told, h_sigma);
     adapt_step_size(s, told, has_probes);
 }

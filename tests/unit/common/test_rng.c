@@ -74,6 +74,38 @@ static void normals_have_the_moments_of_the_normal(void **state)
     gdfo_test_near(m4 / n, 3.0, 0.03);
 }
 
+/* Many at once are the same numbers as one by one, wherever the stream stands, and the stream goes
+ * on the same. */
+static void many_normals_are_those_drawn_one_by_one(void **state)
+{
+    (void)state;
+    for (uint32_t words = 0; words < 6; words++) {
+        for (size_t n = 0; n < 12; n++) {
+            struct gdfo_rng a = gdfo_rng_stream(3, "normals");
+            struct gdfo_rng b;
+            double many[13];
+            for (uint32_t i = 0; i < words; i++) {
+                (void)gdfo_rng_u32(&a);
+            }
+            if (words > 4) {
+                (void)gdfo_rng_normal(&a); /* leaves the second of a pair */
+            }
+            b = a;
+            gdfo_rng_normals(&a, many, n);
+            for (size_t i = 0; i < n; i++) {
+                double one = gdfo_rng_normal(&b);
+                assert_memory_equal(&many[i], &one, sizeof one);
+            }
+            for (int i = 0; i < 5; i++) {
+                double one = gdfo_rng_normal(&b);
+                double other = gdfo_rng_normal(&a);
+                assert_memory_equal(&one, &other, sizeof one);
+            }
+            assert_int_equal(gdfo_rng_u64(&a), gdfo_rng_u64(&b));
+        }
+    }
+}
+
 static void below_covers_its_range_evenly(void **state)
 {
     struct gdfo_rng r = gdfo_rng_stream(3, "below");
@@ -115,6 +147,7 @@ int main(void)
         cmocka_unit_test(saving_mid_stream_continues_the_same_numbers),
         cmocka_unit_test(streams_differ_by_seed_and_by_name),
         cmocka_unit_test(normals_have_the_moments_of_the_normal),
+        cmocka_unit_test(many_normals_are_those_drawn_one_by_one),
         cmocka_unit_test(below_covers_its_range_evenly),
         cmocka_unit_test(shuffle_keeps_every_item_once),
     };

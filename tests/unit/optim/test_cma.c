@@ -358,28 +358,182 @@ static void one_dimension_and_two_candidates_are_enough(void **state)
     }
 }
 
-/* At 500 dimensions a decomposition is due every fifth generation; a run over several of them is
- * saved in between and stays the same run. */
-static void lazy_decompositions_survive_a_save(void **state)
+/* ---- the root of the covariance: eigenvectors, or a factor ---- */
+
+/* b goes on from a's state as a itself does, to the last bit of the next snapshot. */
+static void check_resume(struct gdfo_optim *a, struct gdfo_optim *b,
+                         double (*f)(const double *x, size_t n))
 {
-    struct gdfo_optim *a = make(200, 5, NULL);
-    struct gdfo_optim *b = make(200, 6, NULL);
     struct gdfo_error err = {0};
     struct gdfo_buf bytes;
+    struct gdfo_buf again;
+    gdfo_buf_init(&bytes, (size_t)64 << 20);
+    gdfo_buf_init(&again, (size_t)64 << 20);
+    gdfo_optim_save(a, &bytes);
+    assert_true(gdfo_buf_ok(&bytes));
+    gdfo_test_ok(gdfo_optim_load(b, bytes.data, bytes.len, &err), &err);
+    step(a, f);
+    step(b, f);
+    gdfo_buf_reset(&bytes);
+    gdfo_optim_save(a, &bytes);
+    gdfo_optim_save(b, &again);
+    assert_int_equal(bytes.len, again.len);
+    assert_memory_equal(bytes.data, again.data, bytes.len);
+    gdfo_buf_deinit(&bytes);
+    gdfo_buf_deinit(&again);
+}
+
+/* At 500 dimensions a root is due every fifth generation: snapshots fall on it, before it and
+ * behind it, with updates waiting and without. */
+static void lazy_roots_survive_a_save(void **state)
+{
+    static const size_t dims[] = {60, 200, 500};
     (void)state;
-    for (int g = 0; g < 7; g++) {
-        step(a, shifted_sphere);
-        gdfo_buf_init(&bytes, (size_t)64 << 20);
-        gdfo_optim_save(a, &bytes);
-        assert_true(gdfo_buf_ok(&bytes));
-        gdfo_test_ok(gdfo_optim_load(b, bytes.data, bytes.len, &err), &err);
-        step(a, shifted_sphere);
-        step(b, shifted_sphere);
-        assert_memory_equal(gdfo_optim_view(a).mean, gdfo_optim_view(b).mean, 200 * sizeof(double));
-        gdfo_buf_deinit(&bytes);
+    for (size_t k = 0; k < 3; k++) {
+        struct gdfo_optim *a = make(dims[k], 5, NULL);
+        struct gdfo_optim *b = make(dims[k], 6, NULL);
+        for (int g = 0; g < 12; g++) {
+            check_resume(a, b, shifted_sphere);
+        }
+        gdfo_optim_destroy(a);
+        gdfo_optim_destroy(b);
+    }
+}
+
+static void check_near(const double *have, const double *want, size_t n)
+{
+    double scale = 0;
+    for (size_t i = 0; i < n; i++) {
+        scale = fmax(scale, fabs(want[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        gdfo_test_near(have[i] / scale, want[i] / scale, 1e-10);
+    }
+}
+
+/* Both are told the points that the first one draws. */
+static void check_same_method(const struct setting *eigen, const struct setting *factor)
+{
+    enum { N = 150 };
+    struct gdfo_optim *a = make(N, 8, factor);
+    struct gdfo_optim *b = make(N, 9, eigen);
+    struct gdfo_error err = {0};
+    for (int g = 0; g < 60; g++) {
+        step(a, skewed);
+        gdfo_test_ok(gdfo_optim_tell_points(b, points, losses, NULL, &err), &err);
+        check_near(gdfo_optim_view(a).mean, gdfo_optim_view(b).mean, N);
+        check_near(gdfo_optim_view(a).path_sigma, gdfo_optim_view(b).path_sigma, N);
+        check_near(gdfo_optim_view(a).path_c, gdfo_optim_view(b).path_c, N);
+        gdfo_test_near(gdfo_optim_view(a).step_size / gdfo_optim_view(b).step_size, 1, 1e-10);
+        gdfo_test_near(gdfo_optim_view(a).std_max / gdfo_optim_view(b).std_max, 1, 1e-10);
+    }
+    assert_true(gdfo_optim_view(b).condition > 1.05); /* something was learnt */
+    assert_true(gdfo_optim_view(a).condition <= gdfo_optim_view(b).condition * (1 + 1e-9));
+    gdfo_optim_destroy(a);
+    gdfo_optim_destroy(b);
+}
+
+static void a_factor_is_the_same_method_as_eigenvectors(void **state)
+{
+    static const struct setting eigen[][3] = {
+        {{"root", "eigen"}, {0}},
+        {{"root", "eigen"}, {"eigen_gap", "3"}, {0}},
+    };
+    static const struct setting factor[][3] = {
+        {{"root", "factor"}, {0}},
+        {{"root", "factor"}, {"eigen_gap", "3"}, {0}},
+    };
+    (void)state;
+    check_same_method(eigen[0], factor[0]);
+    check_same_method(eigen[1], factor[1]);
+}
+
+/* Lengths of our own candidates are taken from the draw, those of probes and of told points are
+ * computed: the same ones. */
+static void a_candidate_is_as_long_as_it_was_drawn(void **state)
+{
+    enum { N = 140 };
+    static const struct setting tpa[] = {{"step_size", "tpa"}, {0}};
+    struct gdfo_optim *a = make(N, 8, tpa);
+    struct gdfo_optim *b = make(N, 8, tpa);
+    struct gdfo_error err = {0};
+    (void)state;
+    for (int g = 0; g < 12; g++) {
+        step(a, skewed);
+        if (g == 0) {
+            gdfo_test_ok(gdfo_optim_ask(b, points, &err), &err);
+        }
+        gdfo_test_ok(gdfo_optim_tell_points(b, points, losses, NULL, &err), &err);
+        check_near(gdfo_optim_view(a).mean, gdfo_optim_view(b).mean, N);
+        check_near(gdfo_optim_view(a).path_c, gdfo_optim_view(b).path_c, N);
+        gdfo_test_near(gdfo_optim_view(a).std_max / gdfo_optim_view(b).std_max, 1, 1e-10);
     }
     gdfo_optim_destroy(a);
     gdfo_optim_destroy(b);
+}
+
+/* A covariance whose eigenvalues have spread too far goes over to eigenvectors, in the middle of a
+ * run, saved or not, and the search goes on as if nothing had happened. */
+static void a_bad_condition_goes_over_to_eigenvectors(void **state)
+{
+    enum { N = 24 };
+    static const struct setting fast[] = {{"root", "factor"}, {"popsize", "40"}, {0}};
+    struct gdfo_optim *a = make(N, 5, fast);
+    struct gdfo_optim *b = make(N, 6, fast);
+    (void)state;
+    for (int g = 0; g < 900; g++) {
+        step(a, skewed);
+        if (g % 50 == 0) {
+            check_resume(a, b, skewed);
+        }
+    }
+    assert_true(gdfo_optim_view(a).condition > 2e3);
+    gdfo_optim_destroy(a);
+    gdfo_optim_destroy(b);
+}
+
+static size_t snapshot_bytes(const struct gdfo_optim *o)
+{
+    struct gdfo_buf bytes;
+    size_t n;
+    gdfo_buf_init(&bytes, (size_t)64 << 20);
+    gdfo_optim_save(o, &bytes);
+    n = bytes.len;
+    gdfo_buf_deinit(&bytes);
+    return n;
+}
+
+/* C once as a triangle, and at most four generations of steps that wait. */
+static void a_snapshot_at_500_dimensions_stays_below_a_megabyte_and_a_half(void **state)
+{
+    struct gdfo_optim *o = make(500, 5, NULL);
+    size_t most = 0;
+    (void)state;
+    for (int g = 0; g < 11; g++) {
+        step(o, shifted_sphere);
+        most = snapshot_bytes(o) > most ? snapshot_bytes(o) : most;
+    }
+    assert_in_range(most, 1300000, 1500000);
+    gdfo_optim_destroy(o);
+}
+
+static void a_state_with_impossible_counts_is_refused(void **state)
+{
+    struct gdfo_optim *o = make(200, 5, NULL);
+    struct gdfo_optim *small = make(200, 5, (const struct setting[]){{"root", "eigen"}, {0}});
+    struct gdfo_error err = {0};
+    struct gdfo_buf bytes;
+    (void)state;
+    gdfo_buf_init(&bytes, (size_t)64 << 20);
+    step(o, shifted_sphere);
+    gdfo_optim_save(o, &bytes);
+    assert_int_equal(gdfo_optim_load(small, bytes.data, bytes.len, &err), GDFO_STATUS_CONFLICT);
+    bytes.data[bytes.len / 2]++;
+    assert_int_equal(gdfo_optim_load(o, bytes.data, bytes.len, &err), GDFO_STATUS_CORRUPT);
+    step(o, shifted_sphere); /* and o goes on */
+    gdfo_buf_deinit(&bytes);
+    gdfo_optim_destroy(o);
+    gdfo_optim_destroy(small);
 }
 
 int main(void)
@@ -398,7 +552,12 @@ int main(void)
         cmocka_unit_test(points_without_a_loss_do_not_pull_the_mean),
         cmocka_unit_test(a_full_covariance_has_a_largest_dimension),
         cmocka_unit_test(one_dimension_and_two_candidates_are_enough),
-        cmocka_unit_test(lazy_decompositions_survive_a_save),
+        cmocka_unit_test(lazy_roots_survive_a_save),
+        cmocka_unit_test(a_factor_is_the_same_method_as_eigenvectors),
+        cmocka_unit_test(a_candidate_is_as_long_as_it_was_drawn),
+        cmocka_unit_test(a_bad_condition_goes_over_to_eigenvectors),
+        cmocka_unit_test(a_snapshot_at_500_dimensions_stays_below_a_megabyte_and_a_half),
+        cmocka_unit_test(a_state_with_impossible_counts_is_refused),
     };
     gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, NULL, NULL);
