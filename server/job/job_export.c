@@ -155,6 +155,12 @@ static enum gdfo_status as_peft(const struct subject *s, struct gdfo_job_export 
     struct gdfo_buf model;
     struct gdfo_buf config;
     enum gdfo_status status;
+    if (s->model && s->model->config.is_masked) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "peft: the format puts rows in front of a causal model's text, and "
+                              "%s is a masked language model; want json, gdfo or safetensors",
+                              s->job->teacher);
+    }
     gdfo_buf_init(&model, EXPORT_MAX);
     gdfo_buf_init(&config, EXPORT_MAX);
     status = gdfo_prompt_write_peft(&p, &peft, &model, &config, err);

@@ -5,6 +5,7 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/model/format/tokenizer_files.h"
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
 
@@ -14,12 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MODELS_MAX       256
 #define MODEL_MAX_BYTES  ((uint64_t)16 << 30) /* weights of one model, whatever the ceiling */
 #define BLOCK            32                   /* weights that share an int8 scale */
 #define PATH_BYTES       4096
 #define HASH_CHUNK_BYTES (1u << 20)
+#define WEIGHTS_FILE     "/model.safetensors" /* of a Hugging Face folder */
+#define N_BESIDE         6
 
 struct loaded {
     struct gdfo_model *model; /* NULL: not loaded */
@@ -46,9 +50,14 @@ struct gdfo_models {
     size_t n;
 };
 
-struct open_model { /* a file with its config, open while it is read */
-    struct gdfo_reader file, config;
-    int has_config;
+/* What lies beside the weights: in a folder under its own name, else behind the stem and a dot. */
+static const char *const beside[N_BESIDE] = {"config.json", "tokenizer.json",
+                                             "vocab.txt",   "vocab.json",
+                                             "merges.txt",  "tokenizer_config.json"};
+
+struct open_model { /* a file and what lies beside it, open while it is read */
+    struct gdfo_reader file, beside[N_BESIDE];
+    int has[N_BESIDE];
     struct gdfo_model_file *parsed;
 };
 
@@ -56,8 +65,10 @@ static void open_model_close(struct open_model *o)
 {
     gdfo_model_file_destroy(o->parsed);
     gdfo_reader_close(&o->file);
-    if (o->has_config) {
-        gdfo_reader_close(&o->config);
+    for (size_t i = 0; i < N_BESIDE; i++) {
+        if (o->has[i]) {
+            gdfo_reader_close(&o->beside[i]);
+        }
     }
 }
 
@@ -66,6 +77,29 @@ static int ends_with(const char *s, const char *tail)
     size_t n = strlen(s);
     size_t m = strlen(tail);
     return n > m && strcmp(s + n - m, tail) == 0;
+}
+
+/* The config must be there; a tokenizer's files may be. */
+static enum gdfo_status open_beside(struct open_model *o, const struct gdfo_models *m,
+                                    const struct gdfo_model_entry *e, struct gdfo_error *err)
+{
+    const char between = strchr(e->file, '/') ? '/' : '.';
+    for (size_t i = 0; i < N_BESIDE; i++) {
+        char path[PATH_BYTES + 256];
+        enum gdfo_status status;
+        (void)snprintf(path, sizeof path, "%s/%s%c%s", m->folder, e->name, between, beside[i]);
+        status = gdfo_reader_open(&o->beside[i], path, err);
+        o->has[i] = status == GDFO_STATUS_OK;
+        if (status != GDFO_STATUS_OK && (i == 0 || status != GDFO_STATUS_NOT_FOUND)) {
+            return status;
+        }
+    }
+    return GDFO_STATUS_OK;
+}
+
+static const struct gdfo_reader *reader_of(const struct open_model *o, size_t i)
+{
+    return o->has[i] ? &o->beside[i] : NULL;
 }
 
 static enum gdfo_status open_model_open(struct open_model *o, const struct gdfo_models *m,
@@ -86,12 +120,15 @@ static enum gdfo_status open_model_open(struct open_model *o, const struct gdfo_
         return status;
     }
     if (ends_with(e->file, ".safetensors")) {
-        (void)snprintf(path, sizeof path, "%s/%s.config.json", m->folder, e->name);
-        status = gdfo_reader_open(&o->config, path, err);
-        o->has_config = status == GDFO_STATUS_OK;
+        status = open_beside(o, m, e, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = gdfo_model_file_open(&o->parsed, &o->file, o->has_config ? &o->config : NULL, err);
+        status = gdfo_model_file_open(&o->parsed, &o->file, reader_of(o, 0), err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        const struct gdfo_tokenizer_files files = {
+            reader_of(o, 1), reader_of(o, 2), reader_of(o, 3), reader_of(o, 4), reader_of(o, 5)};
+        gdfo_model_file_set_tokenizer(o->parsed, &files);
     }
     if (status != GDFO_STATUS_OK) {
         open_model_close(o);
@@ -99,23 +136,39 @@ static enum gdfo_status open_model_open(struct open_model *o, const struct gdfo_
     return status;
 }
 
-static enum gdfo_status hash_file(const struct gdfo_reader *r, char hex[65], struct gdfo_error *err)
+static enum gdfo_status hash_reader(struct gdfo_sha256 *h, const struct gdfo_reader *r,
+                                    struct gdfo_error *err)
 {
-    struct gdfo_sha256 h;
-    unsigned char digest[GDFO_SHA256_BYTES];
     char *chunk = gdfo_mem_array(HASH_CHUNK_BYTES, 1);
     enum gdfo_status status = chunk ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "hashing a model");
-    gdfo_sha256_init(&h);
     for (uint64_t at = 0; status == GDFO_STATUS_OK && at < r->size; at += HASH_CHUNK_BYTES) {
         size_t n = r->size - at < HASH_CHUNK_BYTES ? (size_t)(r->size - at) : HASH_CHUNK_BYTES;
         status = gdfo_reader_at(r, at, chunk, n, err);
         if (status == GDFO_STATUS_OK) {
-            gdfo_sha256_add(&h, chunk, n);
+            gdfo_sha256_add(h, chunk, n);
+        }
+    }
+    gdfo_mem_free(chunk);
+    return status;
+}
+
+/* The weights; of a masked language model also what lies beside them, which makes its answers too.
+ */
+static enum gdfo_status hash_model(const struct open_model *o, char hex[65], struct gdfo_error *err)
+{
+    struct gdfo_sha256 h;
+    unsigned char digest[GDFO_SHA256_BYTES];
+    enum gdfo_status status;
+    gdfo_sha256_init(&h);
+    status = hash_reader(&h, &o->file, err);
+    for (size_t i = 0; i < N_BESIDE && gdfo_model_file_config(o->parsed)->is_masked; i++) {
+        if (status == GDFO_STATUS_OK && o->has[i]) {
+            gdfo_sha256_add(&h, beside[i], strlen(beside[i]) + 1);
+            status = hash_reader(&h, &o->beside[i], err);
         }
     }
     gdfo_sha256_end(&h, digest);
     gdfo_hex(digest, sizeof digest, hex);
-    gdfo_mem_free(chunk);
     return status;
 }
 
@@ -139,7 +192,7 @@ static enum gdfo_status inspect(const struct gdfo_models *m, struct gdfo_model_e
     e->has_tokenizer = status == GDFO_STATUS_OK;
     gdfo_tokenizer_destroy(t);
     if (status == GDFO_STATUS_OK || status == GDFO_STATUS_NOT_FOUND) {
-        status = hash_file(&o.file, e->sha256, err);
+        status = hash_model(&o, e->sha256, err);
     }
     open_model_close(&o);
     return status;
@@ -151,6 +204,18 @@ static int has_model_name(const char *file)
            (ends_with(file, ".gguf") || ends_with(file, ".safetensors"));
 }
 
+/* A folder below the models folder that holds model.safetensors: a model of the folder's name. */
+static int is_model_folder(const struct gdfo_models *m, const char *name)
+{
+    char path[PATH_BYTES + 256];
+    struct stat about;
+    if (name[0] == '.' || strlen(name) >= sizeof((struct gdfo_model_entry *)0)->name) {
+        return 0;
+    }
+    (void)snprintf(path, sizeof path, "%s/%s" WEIGHTS_FILE, m->folder, name);
+    return lstat(path, &about) == 0;
+}
+
 static void add(struct gdfo_models *m, const char *file)
 {
     struct slot *slot = &m->slots[m->n];
@@ -159,7 +224,8 @@ static void add(struct gdfo_models *m, const char *file)
     memset(slot, 0, sizeof *slot);
     (void)snprintf(slot->entry.file, sizeof slot->entry.file, "%s", file);
     (void)snprintf(slot->entry.name, sizeof slot->entry.name, "%.*s",
-                   (int)(strrchr(file, '.') - file), file);
+                   (int)((strchr(file, '/') ? strchr(file, '/') : strrchr(file, '.')) - file),
+                   file);
     if (inspect(m, &slot->entry, &err) != GDFO_STATUS_OK) {
         gdfo_log(GDFO_LOG_WARN, "models", "ev=model_left_out why=%s",
                  gdfo_log_quote(err.text, quoted, (int)sizeof quoted));
@@ -186,8 +252,13 @@ static enum gdfo_status scan(struct gdfo_models *m, struct gdfo_error *err)
         return gdfo_error_errno(err, errno, "models folder %s", m->folder);
     }
     while (m->n < MODELS_MAX && (entry = readdir(dir)) != NULL) {
+        char file[sizeof m->slots[0].entry.file + sizeof WEIGHTS_FILE];
         if (has_model_name(entry->d_name)) {
             add(m, entry->d_name);
+        } else if (is_model_folder(m, entry->d_name)) {
+            (void)snprintf(file, sizeof file, "%.*s" WEIGHTS_FILE,
+                           (int)sizeof m->slots[0].entry.name, entry->d_name);
+            add(m, file);
         }
     }
     (void)closedir(dir);
@@ -506,7 +577,7 @@ static enum gdfo_status load(struct gdfo_models *m, struct slot *slot,
     if (status != GDFO_STATUS_OK) {
         return status;
     }
-    status = hash_file(&o.file, sha256, err);
+    status = hash_model(&o, sha256, err);
     if (status == GDFO_STATUS_OK && strcmp(sha256, slot->entry.sha256) != 0) {
         status =
             gdfo_error_set(err, GDFO_STATUS_CONFLICT,

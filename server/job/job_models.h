@@ -10,7 +10,9 @@
 
 /*
  * The model files of the administrator's folder: each *.gguf, and each *.safetensors with its
- * <stem>.config.json, is a student and a teacher of adapter "embedded" under its stem. Files are
+ * <stem>.config.json, is a student and a teacher of adapter "embedded" under its stem; so is each
+ * folder in it as Hugging Face has them (model.safetensors, config.json, and the tokenizer's files:
+ * tokenizer_files.h), under the folder's name; plain files, no links. Files are
  * listed at start and loaded on first use, once for each precision in use; a loaded model is shared
  * by all jobs that hold it, and stays loaded until the room is wanted.
  *
@@ -34,8 +36,8 @@ struct gdfo_models_setup {
 };
 
 struct gdfo_model_entry {
-    char name[128]; /* stem of the file */
-    char file[160]; /* base name */
+    char name[128]; /* stem of the file, or name of the folder */
+    char file[160]; /* below the models folder */
     char sha256[65];
     uint64_t bytes, params;
     uint32_t n_layers, n_heads, d_model, vocab;

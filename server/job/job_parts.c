@@ -2,6 +2,7 @@
 
 #include "common/mem.h"
 #include "server/job/job_memory.h"
+#include "server/model/model.h"
 #include "server/store/store_file.h"
 #include "server/store/store_teacher.h"
 
@@ -167,6 +168,39 @@ static enum gdfo_status open_teacher(struct gdfo_job_parts *p, const struct gdfo
     return status;
 }
 
+_Static_assert(GDFO_TASK_MASK == GDFO_TEXT_MASK, "one byte for the mask in tasks and teachers");
+
+int gdfo_job_adds_rows(const struct gdfo_task *task)
+{
+    return gdfo_task_options_of(task)->prompt == GDFO_TASK_PROMPT_ADDED;
+}
+
+/* What a task may say to a masked language model alone, and what that cannot do yet. */
+static enum gdfo_status check_masked(const struct gdfo_job_parts *p, struct gdfo_error *err)
+{
+    const int is_masked = gdfo_teacher_caps(p->teacher)->is_masked;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    if (!is_masked && gdfo_task_has_mask(p->task)) {
+        status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "{mask}: the teacher is no masked language model; leave it out, "
+                                "the answer follows the cue");
+    } else if (!is_masked && gdfo_job_adds_rows(p->task)) {
+        status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "prompt added: the teacher is no masked language model; want "
+                                "inserted");
+    } else if (is_masked && p->student_model) {
+        status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "method %s learns a student from the teacher: there is none yet "
+                                "for a masked language model; want bbt or random",
+                                p->spec->ops->name);
+    } else if (p->student_model && gdfo_model_config(p->student_model)->is_masked) {
+        status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "student %s is a masked language model: want a causal one",
+                                p->student_name);
+    }
+    return status;
+}
+
 static enum gdfo_status encode_form(void *ctx, const char *text, size_t n_bytes, int32_t *ids,
                                     size_t cap, size_t *n_ids, struct gdfo_error *err)
 {
@@ -259,6 +293,9 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
     }
     if (status == GDFO_STATUS_OK) {
         status = open_teacher(p, deps, job, use, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = check_masked(p, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = make_forms(p, err);

@@ -64,6 +64,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p,
                                                     const struct gdfo_store_job *job,
                                                     const struct gdfo_job_use *use,
                                                     struct gdfo_error *err);
+int gdfo_job_adds_rows(const struct gdfo_task *task); /* "prompt": "added" */
 void gdfo_job_parts_deinit(struct gdfo_job_parts *p); /* zeroed or half-built is fine */
 
 /* Renders rows of a dataset: `which` [n] row numbers, NULL = all. */

@@ -179,6 +179,7 @@ static struct gdfo_score_req request_of(const struct prediction *p)
     struct gdfo_score_req req = {.n_prompts = 1,
                                  .d_model = p->artefact->d_model,
                                  .position = p->artefact->position,
+                                 .is_added = gdfo_job_adds_rows(p->parts.task),
                                  .bodies = p->texts.bodies,
                                  .n_examples = p->texts.n,
                                  .cue = {cue, strlen(cue)},

@@ -183,6 +183,7 @@ static void fill_env(struct run *r)
     e->n_forms = (uint32_t)p->forms->n;
     e->cue = (struct gdfo_text){gdfo_task_cue(p->task), strlen(gdfo_task_cue(p->task))};
     e->position = p->position;
+    e->is_added = gdfo_job_adds_rows(p->task);
     e->train = (struct gdfo_tune_set){p->train.bodies, p->train.gold, p->train.n};
     e->dev = (struct gdfo_tune_set){p->dev.bodies, p->dev.gold, p->dev.n};
     e->budget = (struct gdfo_tune_budget){.evals = spec->head.budget_evals,
@@ -475,8 +476,8 @@ static enum gdfo_status register_one(struct gdfo_store *store, const struct gdfo
     (void)snprintf(caps, sizeof caps,
                    "{\"soft\":\"spliced\",\"d_model\":%u,\"score\":\"logits\",\"hidden\":false,"
                    "\"max_anchors\":%d,"
-                   "\"kv_reuse\":\"both\",\"grid\":\"f32\",\"sigma\":0}",
-                   e->d_model, GDFO_ANCHORS_MAX);
+                   "\"kv_reuse\":\"%s\",\"grid\":\"f32\",\"sigma\":0}",
+                   e->d_model, GDFO_ANCHORS_MAX, e->config.is_masked ? "none" : "both");
     return gdfo_store_teacher_upsert(store, &t, NULL, err);
 }
 
@@ -487,7 +488,8 @@ enum gdfo_status gdfo_job_register_teachers_of(struct gdfo_store *store,
     enum gdfo_status status = GDFO_STATUS_OK;
     for (size_t i = 0; status == GDFO_STATUS_OK && i < gdfo_models_count(models); i++) {
         const struct gdfo_model_entry *e = gdfo_models_at(models, i);
-        if (e->has_tokenizer && (!sha256 || strcmp(e->sha256, sha256) == 0)) {
+        if (e->has_tokenizer && !e->config.is_encoder &&
+            (!sha256 || strcmp(e->sha256, sha256) == 0)) {
             status = register_one(store, models, e, err);
         }
     }

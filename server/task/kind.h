@@ -11,6 +11,11 @@
  * What a kind of task is: one const struct per folder below server/task/, one line in task.def.
  * Pure functions, any thread.
  */
+/* Stands in a rendered text where a masked language model is asked: no byte of UTF-8, so that no
+ * example can spell it. */
+#define GDFO_TASK_MASK      '\xFF'
+#define GDFO_TASK_MASK_SLOT "{mask}"
+
 struct gdfo_row_draft {                  /* what parse_row finds in one object */
     struct gdfo_buf text, text_b, label; /* kept and reset from row to row by the caller */
     int is_pair, shape;                  /* shape: the kind's own number; one per file */

@@ -27,11 +27,12 @@ enum gdfo_task_position {
     GDFO_TASK_POSITION_PREFIX,
     GDFO_TASK_POSITION_SUFFIX
 };
+enum gdfo_task_prompt { GDFO_TASK_PROMPT_INSERTED, GDFO_TASK_PROMPT_ADDED };
 enum gdfo_task_label_space { GDFO_TASK_LABEL_SPACE_AUTO, GDFO_TASK_LABEL_SPACE_NONE };
 enum gdfo_task_words { GDFO_TASK_WORDS_LOGSUMEXP, GDFO_TASK_WORDS_MEAN };
 
 struct gdfo_task_options { /* what the option table of the kind fills; ints hold the enums above */
-    int position, label_space, words;
+    int position, prompt, label_space, words;
     int loss, metric; /* enum gdfo_loss, enum gdfo_metric */
     double margin;
 };

@@ -10,7 +10,7 @@ struct gdfo_task {
     const struct gdfo_task_ops *kind;
     struct gdfo_task_options options;
     char *template, *cue;
-    int is_pair;
+    int is_pair, has_mask;
     size_t n_labels, n_forms;
     struct gdfo_label_words *labels; /* [n_labels]; words with their leading blank */
     char *unused;                    /* a label of the verbalizer that the data lacks, or NULL */
@@ -22,10 +22,38 @@ static int is_white(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+/* The slot in a template, where a doubled brace is none. */
+static const char *find_mask(const char *template)
+{
+    for (const char *s = template; *s != '\0'; s++) {
+        if ((s[0] == '{' || s[0] == '}') && s[1] == s[0]) {
+            s++;
+        } else if (strncmp(s, GDFO_TASK_MASK_SLOT, strlen(GDFO_TASK_MASK_SLOT)) == 0) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* A mask that the text names: a word stands there after a blank unless it is the first of all. */
+static int mask_is_after_text(const struct gdfo_task_spec *spec, int *has_mask)
+{
+    const char *template = spec->template ? spec->template : "";
+    const char *in_template = find_mask(template);
+    *has_mask = in_template || strstr(spec->cue, GDFO_TASK_MASK_SLOT);
+    return in_template != template || !in_template;
+}
+
 /* The rule of label_space: " great" after "It was", "great" after "Label:\n". */
 static int needs_blank(const struct gdfo_task_spec *spec, const char *word)
 {
     size_t n = strlen(spec->cue);
+    int has_mask = 0;
+    int is_after = mask_is_after_text(spec, &has_mask);
+    if (has_mask) {
+        return spec->options.label_space == GDFO_TASK_LABEL_SPACE_AUTO && is_after &&
+               !is_white(word[0]);
+    }
     return spec->options.label_space == GDFO_TASK_LABEL_SPACE_AUTO && n > 0 &&
            !is_white(spec->cue[n - 1]) && !is_white(word[0]);
 }
@@ -142,6 +170,25 @@ static enum gdfo_status find_unused(struct gdfo_task *t, const struct gdfo_task_
     return GDFO_STATUS_OK;
 }
 
+/* {mask} in the cue becomes the mask's byte: the template's is rendered, the cue is text. */
+static enum gdfo_status place_mask(struct gdfo_task *t, struct gdfo_error *err)
+{
+    const size_t n_slot = strlen(GDFO_TASK_MASK_SLOT);
+    char *in_cue = strstr(t->cue, GDFO_TASK_MASK_SLOT);
+    const int in_template = find_mask(t->template) != NULL;
+    t->has_mask = in_cue || in_template;
+    if (in_cue && (in_template || strstr(in_cue + n_slot, GDFO_TASK_MASK_SLOT))) {
+        gdfo_error_set(err, GDFO_STATUS_INVALID,
+                       "{mask} stands twice in template and cue; want it once");
+        return invalid(err, "/cue");
+    }
+    if (in_cue) {
+        *in_cue = GDFO_TASK_MASK;
+        memmove(in_cue + 1, in_cue + n_slot, strlen(in_cue + n_slot) + 1);
+    }
+    return GDFO_STATUS_OK;
+}
+
 static enum gdfo_status take_template(struct gdfo_task *t, const struct gdfo_task_spec *spec,
                                       struct gdfo_error *err)
 {
@@ -154,7 +201,7 @@ static enum gdfo_status take_template(struct gdfo_task *t, const struct gdfo_tas
     }
     t->template = gdfo_mem_dup_str(template);
     t->cue = gdfo_mem_dup_str(spec->cue);
-    return t->template != NULL && t->cue != NULL ? GDFO_STATUS_OK
+    return t->template != NULL && t->cue != NULL ? place_mask(t, err)
                                                  : gdfo_error_no_memory(err, "making a task");
 }
 
@@ -251,6 +298,11 @@ size_t gdfo_task_n_forms(const struct gdfo_task *t)
 const char *gdfo_task_cue(const struct gdfo_task *t)
 {
     return t->cue;
+}
+
+int gdfo_task_has_mask(const struct gdfo_task *t)
+{
+    return t->has_mask;
 }
 
 int gdfo_task_is_pair(const struct gdfo_task *t)

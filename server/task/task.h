@@ -45,7 +45,9 @@ size_t gdfo_task_n_words(const struct gdfo_task *t, size_t label);
 /* The form as it is scored: with its leading blank where label_space asks for one. */
 const char *gdfo_task_word(const struct gdfo_task *t, size_t label, size_t i);
 size_t gdfo_task_n_forms(const struct gdfo_task *t); /* F: words of all labels */
+/* GDFO_TASK_MASK where the cue says {mask}. */
 const char *gdfo_task_cue(const struct gdfo_task *t);
+int gdfo_task_has_mask(const struct gdfo_task *t); /* {mask} in the template or in the cue */
 int gdfo_task_is_pair(const struct gdfo_task *t);
 /* A label of the verbalizer that the data lacks (worth a warning), or NULL. */
 const char *gdfo_task_unused_label(const struct gdfo_task *t);

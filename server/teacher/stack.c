@@ -79,6 +79,9 @@ void gdfo_stack_request_hash(const struct gdfo_teacher_caps *caps, const struct 
     hash_part(&h, "gdfo-eval-1", 12);
     hash_part(&h, caps->identity, strlen(caps->identity));
     hash_part(&h, head, sizeof head);
+    if (req->is_added) { /* requests without it keep the hash they have */
+        hash_part(&h, "added", 5);
+    }
     hash_part(&h, req->rows,
               (size_t)req->n_prompts * req->n_prompt_tokens * req->d_model * sizeof *req->rows);
     for (uint32_t i = 0; i < req->n_examples; i++) {

@@ -102,6 +102,11 @@ static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct 
         return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
                               "this teacher takes no soft prompt rows");
     }
+    if (req->is_added && !t->caps.is_masked) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "prompt rows that are added to placeholders: this teacher is no "
+                              "masked language model");
+    }
     if (req->n_prompt_tokens > 0 && req->d_model != t->caps.d_model) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "prompt rows of width %u: this teacher has %u", req->d_model,

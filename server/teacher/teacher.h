@@ -31,6 +31,9 @@ enum gdfo_position { GDFO_POSITION_AUTO, GDFO_POSITION_PREFIX, GDFO_POSITION_SUF
 #define GDFO_LABEL_IDS_MAX 8
 #define GDFO_ANCHORS_MAX   128
 
+/* Stands in a body or in the cue where a masked language model is to answer: no byte of UTF-8. */
+#define GDFO_TEXT_MASK '\xFF'
+
 struct gdfo_text { /* UTF-8, borrowed, not NUL-terminated */
     const char *s;
     size_t n;
@@ -44,12 +47,18 @@ struct gdfo_label_ids { /* one way to say a label, in the teacher's tokens */
 /*
  * prefix layout: rows, BOS, body, cue. suffix layout: BOS, body, rows, cue. Body and cue are
  * tokenised apart in both, so that moving the prompt never changes a text token.
+ *
+ * A masked language model has BOS first and EOS last, prefix rows right behind BOS (the papers'
+ * places 1..P), and answers at the one GDFO_TEXT_MASK of body and cue; where neither has one, the
+ * mask follows the cue. is_added: the rows are added to the finished embeddings of placeholder
+ * tokens (ids 1000, 1001, ... or the vocabulary's last ones) instead of standing in the text.
  */
 struct gdfo_score_req {
     const float *rows; /* [n_prompts][n_prompt_tokens][d_model]; n_prompt_tokens may be 0: the plain
                           prompt */
     uint32_t n_prompts, n_prompt_tokens, d_model;
     enum gdfo_position position; /* not AUTO */
+    int is_added;                /* masked language models only */
     const struct gdfo_text *bodies;
     uint32_t n_examples;
     struct gdfo_text cue;
@@ -82,6 +91,7 @@ struct gdfo_teacher_caps {
     uint32_t d_model;
     uint32_t max_positions;
     uint32_t max_anchors;
+    int is_masked;      /* answers at a mask, with one token */
     int is_in_process;  /* nothing leaves the machine: an interrupted call was never paid */
     int reuses_text;    /* keeps the text's KV for all candidates: suffix is the cheap position */
     char identity[512]; /* file SHA-256, engine build, BLAS kernel: part of the fingerprint */

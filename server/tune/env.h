@@ -42,6 +42,7 @@ struct gdfo_tune_env {
     uint32_t n_forms;
     struct gdfo_text cue;
     enum gdfo_position position;     /* resolved, never AUTO */
+    int is_added;                    /* rows are added to placeholders (struct gdfo_score_req) */
     struct gdfo_tune_set train, dev; /* dev.n may be 0: then train's held-out loss selects */
     struct gdfo_tune_budget budget;
     const struct gdfo_model

@@ -117,6 +117,7 @@ static enum gdfo_status evaluate_chunk(struct gdfo_evaluator *e, const struct gd
                                  .n_prompt_tokens = prompts->n_prompt_tokens,
                                  .d_model = d,
                                  .position = env->position,
+                                 .is_added = env->is_added,
                                  .bodies = set->bodies,
                                  .n_examples = set->n,
                                  .cue = env->cue,

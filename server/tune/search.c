@@ -125,7 +125,7 @@ static enum gdfo_status first_rows(struct gdfo_search *s, struct gdfo_error *err
     struct gdfo_ids ids = {0};
     struct gdfo_prompt_words all = {NULL, 0};
     enum gdfo_status status = GDFO_STATUS_OK;
-    if (s->opts.prompt_init == GDFO_INIT_ZEROS) {
+    if (s->opts.prompt_init == GDFO_INIT_ZEROS || s->env.is_added) { /* added: placeholders alone */
         gdfo_soft_prompt_zeros(s->start, n_rows, e.d_model);
     } else if (s->opts.prompt_init == GDFO_INIT_VOCAB) {
         status = gdfo_soft_prompt_from_vocab(s->start, n_rows, &e, &all, s->env.seed, err);

@@ -98,6 +98,7 @@ enum gdfo_status gdfo_config_bert(struct gdfo_model_config *c, const struct gdfo
         return status;
     }
     memcpy(c->architecture, "bert", sizeof "bert");
+    c->is_masked = 1;
     c->n_kv_heads = c->n_heads;
     c->d_head = c->d_model / c->n_heads;
     return GDFO_STATUS_OK;

@@ -41,6 +41,7 @@ struct gdfo_model_config {
     enum gdfo_activation activation;
     int is_tied; /* no output.weight: the head is token_embd */
     /* bert */
+    int is_masked;           /* reads both ways, answers at a mask */
     uint32_t n_types;        /* rows of the token type table; ours is the first */
     uint32_t position_first; /* row of the position table for the first position: 0, RoBERTa's 2 */
     int is_encoder;          /* no masked-LM head: hidden states only */
@@ -69,7 +70,13 @@ GDFO_MUST_USE enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file
                                                     const char *tensor, float *out, size_t n,
                                                     struct gdfo_error *err);
 
-/* The tokenizer in the file; NOT_FOUND when it has none (safetensors). *out: owned by caller. */
+/* The tokenizer's own files beside a safetensors file, borrowed until destroy; only masked language
+ * models have them read. */
+struct gdfo_tokenizer_files;
+void gdfo_model_file_set_tokenizer(struct gdfo_model_file *f,
+                                   const struct gdfo_tokenizer_files *files);
+
+/* The tokenizer in the file or beside it; NOT_FOUND when there is none. *out: owned by caller. */
 GDFO_MUST_USE enum gdfo_status gdfo_model_file_tokenizer(const struct gdfo_model_file *f,
                                                          struct gdfo_tokenizer **out,
                                                          struct gdfo_error *err);

@@ -3,6 +3,7 @@
 
 #include "server/model/format/block.h"
 #include "server/model/format/format.h"
+#include "server/model/format/tokenizer_files.h"
 
 /* Ceilings of teachers.md 6.4; those marked ours are not in it and keep products small. */
 #define GDFO_FORMAT_FILE_MAX     ((uint64_t)8 << 30)
@@ -34,6 +35,7 @@ struct gdfo_model_file {
     struct gdfo_model_tensor *tensors; /* sorted by name once open */
     size_t n_tensors, cap_tensors;
     struct gdfo_gguf *gguf; /* NULL for safetensors */
+    struct gdfo_tokenizer_files tokenizer_files;
 };
 
 /* kind "name" with what is no plain ASCII escaped and long names cut: for messages. */

@@ -183,9 +183,18 @@ enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f, const cha
     return name_file(f, err, status);
 }
 
+void gdfo_model_file_set_tokenizer(struct gdfo_model_file *f,
+                                   const struct gdfo_tokenizer_files *files)
+{
+    f->tokenizer_files = *files;
+}
+
 enum gdfo_status gdfo_model_file_tokenizer(const struct gdfo_model_file *f,
                                            struct gdfo_tokenizer **out, struct gdfo_error *err)
 {
+    if (!f->gguf && f->config.is_masked && gdfo_tokenizer_files_any(&f->tokenizer_files)) {
+        return gdfo_tokenizer_files_read(out, &f->tokenizer_files, f->config.vocab, err);
+    }
     if (!f->gguf) {
         return name_file(
             f, err,

@@ -10,8 +10,12 @@
 static const struct gdfo_opt opts[] = {
     {"position", GDFO_OPT_ENUM, AT(position), "auto", 0, 0, "auto|prefix|suffix",
      "where the prompt stands; auto: suffix where the teacher can keep the text, else prefix"},
+    {"prompt", GDFO_OPT_ENUM, AT(prompt), "inserted", 0, 0, "inserted|added",
+     "rows of the prompt stand in the text, or are added to the embeddings of as many placeholder "
+     "tokens (masked language models)"},
     {"label_space", GDFO_OPT_ENUM, AT(label_space), "auto", 0, 0, "auto|none",
-     "auto: a blank before each word unless the cue is empty or ends in white space"},
+     "auto: a blank before each word unless the cue is empty or ends in white space; with {mask}: "
+     "unless nothing stands before it"},
     {"words", GDFO_OPT_ENUM, AT(words), "logsumexp", 0, 0, "logsumexp|mean",
      "how several words of a label are joined"},
     {"loss", GDFO_OPT_ENUM, AT(loss), "ce", 0, 0, "ce|hinge|accuracy", "what is minimised"},

@@ -7,12 +7,23 @@
  * A template is text with slots in braces; doubled braces stand for themselves. One scanner serves
  * the check and the rendering, so what was checked is what is rendered.
  */
-enum piece { PIECE_END, PIECE_CHARS, PIECE_TEXT, PIECE_TEXT_A, PIECE_TEXT_B, PIECE_BAD };
+enum piece {
+    PIECE_END,
+    PIECE_CHARS,
+    PIECE_TEXT,
+    PIECE_TEXT_A,
+    PIECE_TEXT_B,
+    PIECE_MASK,
+    PIECE_BAD
+};
 
 static const struct {
     const char *spelling;
     enum piece piece;
-} slots[] = {{"{text}", PIECE_TEXT}, {"{text_a}", PIECE_TEXT_A}, {"{text_b}", PIECE_TEXT_B}};
+} slots[] = {{"{text}", PIECE_TEXT},
+             {"{text_a}", PIECE_TEXT_A},
+             {"{text_b}", PIECE_TEXT_B},
+             {"{mask}", PIECE_MASK}};
 
 /* The piece at s: *n is the number of literal bytes, *step how far to move on. */
 static enum piece next_piece(const char *s, size_t *n, size_t *step)
@@ -44,7 +55,7 @@ static enum gdfo_status bad_brace(const char *template, const char *at, struct g
 {
     return gdfo_error_set(err, GDFO_STATUS_INVALID,
                           "byte %zu of the template: %s; want {text}, or {text_a} and {text_b}, "
-                          "and {{ or }} for a brace",
+                          "{mask}, and {{ or }} for a brace",
                           (size_t)(at - template) + 1, gdfo_task_quote(at).s);
 }
 
@@ -63,6 +74,10 @@ enum gdfo_status gdfo_classification_check_template(const char *template, int is
         }
         n_of[piece]++;
         s += step;
+    }
+    if (n_of[PIECE_MASK] > 1) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID, "%d times {mask}; want at most one",
+                              n_of[PIECE_MASK]);
     }
     if (is_pair && (n_of[PIECE_TEXT] > 0 || !n_of[PIECE_TEXT_A] || !n_of[PIECE_TEXT_B])) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
@@ -95,6 +110,8 @@ void gdfo_classification_render(const char *template, const struct gdfo_row *row
             gdfo_buf_add(out, row->text);
         } else if (piece == PIECE_TEXT_B) {
             gdfo_buf_add(out, row->text_b);
+        } else if (piece == PIECE_MASK) {
+            gdfo_buf_addc(out, GDFO_TASK_MASK);
         }
         s += step;
     }

@@ -119,6 +119,8 @@ static void faults_are_named_one_by_one(void **state)
     expect_faults("{'template':''}", 1, "/task/template invalid_value has 0 bytes; want 1..4096");
     expect_faults("{'template':'{txt}'}", 1, "byte 1 of the template: \"{txt}\"");
     expect_faults("{'template':'{text} {text_a}'}", 1, "/task/template");
+    expect_faults("{'template':'{text}{mask}{mask}'}", 1, "2 times {mask}; want at most one");
+    expect_faults("{'prompt':'mixed'}", 1, "/task/prompt");
     expect_faults("{'template':'no slot'}", 1, "want the slot {text}");
     expect_faults("{'template':'{text_a}'}", 1, "want both slots");
     expect_faults("{'k_shot':0}", 1, "/task/k_shot invalid_value is 0; want 1..1024 or null");

@@ -55,6 +55,59 @@ static void expect_refusal(const char *quoted, int is_pair, const char *field, c
     }
 }
 
+/* ---- the mask of a masked language model ---- */
+
+static void expect_mask(const char *quoted, const char *body, const char *cue, const char *word)
+{
+    struct gdfo_task *t = task_of(quoted, 0);
+    const struct gdfo_row row = {.text = "it {mask} is", .label = 0};
+    struct gdfo_error err = {0};
+    struct gdfo_buf b;
+    gdfo_buf_init(&b, 1000);
+    gdfo_test_ok(gdfo_task_render(t, &row, &b, &err), &err);
+    assert_string_equal(b.data, body); /* the example's own braces are text */
+    assert_string_equal(gdfo_task_cue(t), cue);
+    assert_string_equal(gdfo_task_word(t, 0, 0), word);
+    assert_true(gdfo_task_has_mask(t));
+    gdfo_buf_deinit(&b);
+    gdfo_task_destroy(t);
+}
+
+static void a_mask_is_a_byte_that_no_text_has(void **state)
+{
+    (void)state;
+    expect_mask("{'template':'. {text} . It was {mask} .','cue':''}",
+                ". it {mask} is . It was \xFF .", "", " neg");
+    expect_mask("{'template':'{mask} News: {text}','cue':''}", "\xFF News: it {mask} is", "",
+                "neg"); /* nothing before it: no blank */
+    expect_mask("{'template':'{text}','cue':' It was{mask} .'}", "it {mask} is", " It was\xFF .",
+                " neg");
+    expect_mask("{'template':'{text}','cue':'{mask}','label_space':'none'}", "it {mask} is", "\xFF",
+                "neg");
+}
+
+static void one_mask_is_enough(void **state)
+{
+    struct gdfo_task *t = task_of("{'template':'{{mask}} {text}','cue':'x'}", 0);
+    (void)state;
+    assert_false(gdfo_task_has_mask(t)); /* doubled braces stand for themselves */
+    gdfo_task_destroy(t);
+    expect_refusal("{'template':'{mask}{text}','cue':'a {mask}'}", 0, "/cue",
+                   "{mask} stands twice in template and cue; want it once");
+    expect_refusal("{'cue':'{mask} {mask}'}", 0, "/cue", "{mask} stands twice");
+}
+
+static void rows_are_inserted_unless_the_task_says_added(void **state)
+{
+    struct gdfo_task *inserted = task_of("{}", 0);
+    struct gdfo_task *added = task_of("{'prompt':'added'}", 0);
+    (void)state;
+    assert_int_equal(gdfo_task_options_of(inserted)->prompt, GDFO_TASK_PROMPT_INSERTED);
+    assert_int_equal(gdfo_task_options_of(added)->prompt, GDFO_TASK_PROMPT_ADDED);
+    gdfo_task_destroy(inserted);
+    gdfo_task_destroy(added);
+}
+
 /* ---- words ---- */
 
 static void labels_are_their_own_words(void **state)
@@ -366,6 +419,9 @@ static void memory_may_fail_anywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_mask_is_a_byte_that_no_text_has),
+        cmocka_unit_test(one_mask_is_enough),
+        cmocka_unit_test(rows_are_inserted_unless_the_task_says_added),
         cmocka_unit_test(labels_are_their_own_words),
         cmocka_unit_test(the_blank_follows_the_cue),
         cmocka_unit_test(spec_and_data_must_agree),

@@ -3,7 +3,7 @@
  * whose text KV fits the ceiling; inside a block everything is one packed pass: node by node of the
  * label trie, candidate by candidate, example by example. suffix: each text's KV is computed once
  * and shared by all candidates. prefix: each candidate's rows are computed once and shared by all
- * examples.
+ * examples. A masked language model keeps nothing: every cell is a whole text of its own.
  */
 #include "common/mem.h"
 #include "server/model/forward.h"
@@ -12,6 +12,7 @@
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/num/precision.h"
+#include "server/teacher/adapter/embedded/masked_text.h"
 #include "server/teacher/adapter/embedded/text_cache.h"
 #include "server/teacher/teacher.h"
 #include "server/teacher/trie.h"
@@ -32,6 +33,8 @@ struct embedded {
     struct gdfo_text_cache *texts;
     char identity[512];
     uint32_t context;
+    int is_masked;
+    int32_t *placeholders; /* [placeholders_cap] of the call under way */
     /* scratch, grown to the largest call and kept */
     size_t *indices;
     struct gdfo_run *runs;
@@ -39,6 +42,7 @@ struct embedded {
     float *hidden, *lp;
     struct gdfo_kv **row_kv;
     size_t indices_cap, runs_cap, pieces_cap, hidden_cap, lp_cap, row_kv_cap, n_row_kv;
+    size_t placeholders_cap;
     struct gdfo_ids cue;
 };
 
@@ -49,6 +53,7 @@ struct call {
     struct gdfo_score_res *res;
     struct gdfo_trie trie;
     int32_t *cue_paths[GDFO_TRIE_NODES_MAX]; /* cue and path of each node, owned */
+    size_t cue_mask_at;                      /* masked: in the cue, or GDFO_MASKED_NONE */
     size_t n_text_max; /* tokens of a text that fit beside prompt, cue and the longest path */
 };
 
@@ -64,6 +69,7 @@ static void embedded_close(void *self)
     gdfo_mem_free(t->row_kv);
     gdfo_ids_deinit(&t->cue);
     gdfo_mem_free(t->indices);
+    gdfo_mem_free(t->placeholders);
     gdfo_mem_free(t->runs);
     gdfo_mem_free(t->pieces);
     gdfo_mem_free(t->hidden);
@@ -87,7 +93,19 @@ static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env
     if (!env->model || !gdfo_model_tokenizer(env->model)) {
         return gdfo_error_set(
             err, GDFO_STATUS_UNSUPPORTED,
-            "an embedded teacher needs a model file with a tokenizer: GGUF, not safetensors");
+            "an embedded teacher needs a model file with a tokenizer: GGUF, or the folder of a "
+            "masked language model");
+    }
+    if (gdfo_model_config(env->model)->is_encoder) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "the model has no masked-LM head (cls.predictions or lm_head): an "
+                              "encoder cannot be a teacher");
+    }
+    if (gdfo_model_config(env->model)->is_masked &&
+        gdfo_tokenizer_mask(gdfo_model_tokenizer(env->model)) < 0) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "the tokenizer has no mask token: a masked language model answers "
+                              "at one");
     }
     t = gdfo_mem_array(1, sizeof *t);
     if (!t) {
@@ -95,6 +113,7 @@ static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env
     }
     t->model = env->model;
     t->pool = env->pool;
+    t->is_masked = gdfo_model_config(env->model)->is_masked;
     t->context = context_of(gdfo_model_config(env->model));
     precision = gdfo_model_precision(env->model);
     (void)snprintf(t->identity, sizeof t->identity,
@@ -120,7 +139,8 @@ static void embedded_probe(const void *self, struct gdfo_teacher_caps *caps)
     caps->max_positions = t->context;
     caps->max_anchors = GDFO_ANCHORS_MAX;
     caps->is_in_process = 1;
-    caps->reuses_text = 1;
+    caps->is_masked = t->is_masked;
+    caps->reuses_text = !t->is_masked;
     memcpy(caps->identity, t->identity, sizeof caps->identity);
 }
 
@@ -134,6 +154,10 @@ static enum gdfo_status embedded_tokenize(const void *self, struct gdfo_text tex
     if (status == GDFO_STATUS_OK && ids.n > GDFO_LABEL_IDS_MAX) {
         status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu tokens: at most %d", ids.n,
                                 GDFO_LABEL_IDS_MAX);
+    }
+    if (status == GDFO_STATUS_OK && t->is_masked && ids.n > 1) {
+        status = gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                "%zu tokens: a masked language model answers with one", ids.n);
     }
     if (status == GDFO_STATUS_OK) {
         memcpy(out->ids, ids.data, ids.n * sizeof out->ids[0]);
@@ -182,6 +206,73 @@ static enum gdfo_status join_cue_and_paths(struct call *c, struct gdfo_error *er
     return GDFO_STATUS_OK;
 }
 
+static int has_mask(struct gdfo_text text)
+{
+    return text.n > 0 && memchr(text.s, GDFO_TEXT_MASK, text.n) != NULL;
+}
+
+/* What a masked language model's cue has besides: the mask, when no text names one, and EOS. */
+static enum gdfo_status end_masked_cue(struct call *c, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    const struct gdfo_tokenizer *tokenizer = gdfo_model_tokenizer(t->model);
+    const int in_body = has_mask(c->req->bodies[0]);
+    enum gdfo_status status = GDFO_STATUS_OK;
+    if (in_body && c->cue_mask_at != GDFO_MASKED_NONE) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "a mask in the texts and one in the cue: want one of them");
+    }
+    if (!in_body && c->cue_mask_at == GDFO_MASKED_NONE) {
+        c->cue_mask_at = t->cue.n;
+        status = gdfo_ids_add(&t->cue, gdfo_tokenizer_mask(tokenizer), err);
+    }
+    if (status == GDFO_STATUS_OK && gdfo_tokenizer_end(tokenizer) >= 0) {
+        status = gdfo_ids_add(&t->cue, gdfo_tokenizer_end(tokenizer), err);
+    }
+    return status;
+}
+
+static enum gdfo_status place_rows(struct call *c, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    const uint32_t n = c->req->n_prompt_tokens;
+    int32_t first = 0;
+    enum gdfo_status status =
+        gdfo_masked_placeholder(gdfo_model_config(t->model)->vocab, n, &first, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    if (!grow(&t->placeholders, &t->placeholders_cap, n, sizeof *t->placeholders)) {
+        return gdfo_error_no_memory(err, "placeholders");
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        t->placeholders[i] = first + (int32_t)i;
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status encode_cue(struct call *c, struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    const struct gdfo_tokenizer *tokenizer = gdfo_model_tokenizer(t->model);
+    enum gdfo_status status;
+    if (!t->is_masked) {
+        return gdfo_tokenizer_encode_after(tokenizer, c->req->cue.s, c->req->cue.n, &t->cue, err);
+    }
+    if (c->trie.n_nodes > 1) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_INVALID,
+            "a label of several tokens: a masked language model answers with one");
+    }
+    status = gdfo_masked_encode(tokenizer, c->req->cue, &t->cue, &c->cue_mask_at, err);
+    if (status == GDFO_STATUS_OK) {
+        status = end_masked_cue(c, err);
+    }
+    return status == GDFO_STATUS_OK && c->req->is_added && c->req->n_prompt_tokens > 0
+               ? place_rows(c, err)
+               : status;
+}
+
 static enum gdfo_status call_init(struct call *c, struct embedded *t,
                                   const struct gdfo_score_req *req, struct gdfo_error *err)
 {
@@ -196,8 +287,7 @@ static enum gdfo_status call_init(struct call *c, struct embedded *t,
         return status;
     }
     t->cue.n = 0;
-    status = gdfo_tokenizer_encode_after(gdfo_model_tokenizer(t->model), req->cue.s, req->cue.n,
-                                         &t->cue, err);
+    status = encode_cue(c, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }
@@ -226,6 +316,12 @@ static enum gdfo_status find_texts(struct call *c, struct gdfo_error *err)
     }
     for (uint32_t b = 0; status == GDFO_STATUS_OK && b < c->req->n_examples; b++) {
         status = gdfo_text_cache_find(t->texts, c->req->bodies[b], &t->indices[b], err);
+        if (status == GDFO_STATUS_OK && t->is_masked &&
+            (gdfo_text_cache_at(t->texts, t->indices[b])->mask_at == GDFO_MASKED_NONE) ==
+                (c->cue_mask_at == GDFO_MASKED_NONE)) {
+            status = gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                    "example %u: want one mask, in all texts or in the cue", b);
+        }
     }
     return status;
 }
@@ -259,6 +355,7 @@ static struct gdfo_usage usage_of(const struct call *c)
         req->position == GDFO_POSITION_SUFFIX || req->n_prompt_tokens == 0
             ? (req->n_prompts * n_nodes - 1) * n_text
             : (int64_t)req->n_prompts * req->n_prompt_tokens * (n_nodes * req->n_examples - 1);
+    u.tokens_cached = c->t->is_masked ? 0 : u.tokens_cached;
     u.tokens_out = (int64_t)req->n_prompts * req->n_examples * n_nodes;
     return u;
 }
@@ -278,9 +375,11 @@ static enum gdfo_status embedded_measure(void *self, const struct gdfo_score_req
     return status;
 }
 
-static int is_prefix(const struct gdfo_score_req *req)
+/* The rows' KV is shared by all texts. */
+static int keeps_rows(const struct call *c)
 {
-    return req->position == GDFO_POSITION_PREFIX && req->n_prompt_tokens > 0;
+    const struct gdfo_score_req *req = c->req;
+    return !c->t->is_masked && req->position == GDFO_POSITION_PREFIX && req->n_prompt_tokens > 0;
 }
 
 /* prefix: the KV of every candidate's rows, kept for the call. */
@@ -313,7 +412,27 @@ static enum gdfo_status fill_row_kv(struct call *c, struct gdfo_error *err)
     return gdfo_forward_run(t->forward, t->runs, req->n_prompts, NULL, err);
 }
 
-/* One cell's run: pieces[0..1] are caller's. */
+static struct gdfo_run masked_run(const struct call *c, uint32_t prompt, uint32_t example,
+                                  struct gdfo_piece *pieces)
+{
+    const struct gdfo_score_req *req = c->req;
+    const struct gdfo_text_entry *text = gdfo_text_cache_at(c->t->texts, c->t->indices[example]);
+    const size_t stride = (size_t)req->n_prompt_tokens * req->d_model;
+    struct gdfo_masked_cell cell = {.body = {text->ids, text->n_ids, text->mask_at},
+                                    .cue = c->t->cue.data,
+                                    .n_cue = c->t->cue.n,
+                                    .cue_mask_at = c->cue_mask_at,
+                                    .n_rows = req->n_prompt_tokens,
+                                    .position = req->position};
+    if (cell.n_rows > 0) {
+        cell.rows = req->rows + prompt * stride;
+        cell.placeholders = req->is_added ? c->t->placeholders : NULL;
+    }
+    gdfo_masked_cut(&cell.body, c->n_text_max, &cell.from, &cell.to);
+    return gdfo_masked_run(&cell, pieces);
+}
+
+/* One cell's run: its pieces are caller's. */
 static struct gdfo_run cell_run(const struct call *c, uint32_t node, uint32_t prompt,
                                 uint32_t example, struct gdfo_piece *pieces)
 {
@@ -323,7 +442,10 @@ static struct gdfo_run cell_run(const struct call *c, uint32_t node, uint32_t pr
                               .n = c->t->cue.n + c->trie.nodes[node].n_path};
     struct gdfo_run run = {.pieces = pieces, .scored = GDFO_SCORED_LAST};
     size_t n = 0;
-    if (is_prefix(req)) {
+    if (c->t->is_masked) {
+        return masked_run(c, prompt, example, pieces);
+    }
+    if (keeps_rows(c)) {
         run.past = c->t->row_kv[prompt];
         pieces[n] = (struct gdfo_piece){.ids = text->ids, .n = text_tokens(c, example)};
         n += pieces[n].n > 0;
@@ -407,7 +529,7 @@ static enum gdfo_status reserve_block(struct call *c, size_t n_cells, struct gdf
     struct embedded *t = c->t;
     size_t n_runs = n_cells * c->trie.n_nodes;
     if (!grow(&t->runs, &t->runs_cap, n_runs, sizeof *t->runs) ||
-        !grow(&t->pieces, &t->pieces_cap, 2 * n_runs, sizeof *t->pieces) ||
+        !grow(&t->pieces, &t->pieces_cap, GDFO_MASKED_PIECES * n_runs, sizeof *t->pieces) ||
         !grow(&t->hidden, &t->hidden_cap, n_runs * gdfo_model_config(t->model)->d_model,
               sizeof *t->hidden) ||
         !grow(&t->lp, &t->lp_cap, n_runs * max_asked(c), sizeof *t->lp)) {
@@ -426,7 +548,7 @@ static enum gdfo_status run_block(struct call *c, uint32_t first, uint32_t n_blo
     size_t at = 0;
     size_t n = 0;
     enum gdfo_status status = reserve_block(c, n_cells, err);
-    if (status == GDFO_STATUS_OK && !is_prefix(c->req)) {
+    if (status == GDFO_STATUS_OK && !keeps_rows(c) && !t->is_masked) {
         status = gdfo_text_cache_fill(t->texts, t->forward, t->indices + first, n_block,
                                       c->n_text_max, err);
     }
@@ -435,8 +557,9 @@ static enum gdfo_status run_block(struct call *c, uint32_t first, uint32_t n_blo
     }
     for (uint32_t node = 0; node < c->trie.n_nodes; node++) {
         for (size_t cell = 0; cell < n_cells; cell++, n++) {
-            t->runs[n] = cell_run(c, node, (uint32_t)(cell / n_block),
-                                  first + (uint32_t)(cell % n_block), t->pieces + 2 * n);
+            t->runs[n] =
+                cell_run(c, node, (uint32_t)(cell / n_block), first + (uint32_t)(cell % n_block),
+                         t->pieces + GDFO_MASKED_PIECES * n);
         }
     }
     status = gdfo_forward_run(t->forward, t->runs, n, t->hidden, err);
@@ -456,7 +579,7 @@ static uint32_t block_size(const struct call *c, uint32_t first)
     const struct gdfo_score_req *req = c->req;
     size_t by_runs = RUNS_MAX / ((size_t)req->n_prompts * c->trie.n_nodes);
     size_t n = req->n_examples - first;
-    if (!is_prefix(req)) {
+    if (!keeps_rows(c) && !c->t->is_masked) {
         n = gdfo_text_cache_fitting(c->t->texts, c->t->indices + first, n, c->n_text_max);
     }
     n = n < by_runs ? n : by_runs;
@@ -467,7 +590,7 @@ static enum gdfo_status run_call(struct call *c, struct gdfo_error *err)
 {
     enum gdfo_status status = find_texts(c, err);
     uint32_t first = 0;
-    if (status == GDFO_STATUS_OK && is_prefix(c->req)) {
+    if (status == GDFO_STATUS_OK && keeps_rows(c)) {
         status = fill_row_kv(c, err);
     }
     while (status == GDFO_STATUS_OK && first < c->req->n_examples) {

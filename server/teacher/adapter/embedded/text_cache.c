@@ -86,7 +86,10 @@ static enum gdfo_status tokenize(const struct gdfo_model *model, struct gdfo_tex
         ids.data = data;
         ids.data[ids.n++] = bos;
     }
-    status = gdfo_tokenizer_encode(t, text.s, text.n, &ids, err);
+    e->mask_at = GDFO_MASKED_NONE;
+    status = gdfo_model_config(model)->is_masked
+                 ? gdfo_masked_encode(t, text, &ids, &e->mask_at, err)
+                 : gdfo_tokenizer_encode(t, text.s, text.n, &ids, err);
     if (status != GDFO_STATUS_OK) {
         gdfo_ids_deinit(&ids);
         return status;

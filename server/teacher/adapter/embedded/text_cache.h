@@ -3,6 +3,7 @@
 
 #include "server/model/forward.h"
 #include "server/model/model.h"
+#include "server/teacher/adapter/embedded/masked_text.h"
 #include "server/teacher/teacher.h"
 
 /*
@@ -18,6 +19,7 @@ struct gdfo_text_entry {
     uint64_t hash;
     int32_t *ids; /* BOS first when the model adds one; owned */
     size_t n_ids;
+    size_t mask_at;     /* of a masked language model: where ids have the mask, GDFO_MASKED_NONE */
     struct gdfo_kv *kv; /* NULL when not cached */
     uint64_t used;      /* turn of the last use */
 };
