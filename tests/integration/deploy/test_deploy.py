@@ -220,10 +220,10 @@ class InstallPackages(Case):
         self.assertEqual(self.deploy('install-packages', 'nonsense').returncode, 2)
         with open(os.path.join(ROOT, 'deploy', 'packages')) as f:
             rows = [line.split() for line in f if line.strip() and not line.startswith('#')]
-        self.assertEqual({r[0] for r in rows}, {'build', 'model', 'test'})
+        self.assertEqual({r[0] for r in rows}, {'build', 'model', 'test', 'peft'})
         for row in rows:
             self.assertEqual(len(row), 3, row)
-            self.assertRegex(row[2], r'^(cmd|pc|py):[a-z0-9+.-]+$')
+            self.assertRegex(row[2], r'^(cmd|pc|py|deb):[a-z0-9+.-]+$')
 
     def test_the_list_covers_what_cmake_asks_for(self):
         with open(os.path.join(ROOT, 'CMakeLists.txt')) as f:
