@@ -228,7 +228,8 @@ static int label_all(struct predict *p)
 
 static int is_variant(const char *s)
 {
-    static const char *const all[] = {"tuned", "tuned_no_head", "manual", "calibrated"};
+    static const char *const all[] = {"tuned", "tuned_alone", "tuned_no_head", "manual",
+                                      "calibrated"};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i], s) == 0) {
             return 1;
@@ -242,10 +243,11 @@ static int predict_input(struct predict *p)
     struct gdfo_error err = {0};
     const char *path = p->cli->args.n_words > 1 ? p->cli->args.words[1] : "-";
     if (p->variant && !is_variant(p->variant)) {
-        return gdfo_cli_fail_as(p->cli, GDFO_EXIT_USAGE,
-                                "--variant is \"%.40s\"; want tuned, tuned_no_head, manual or "
-                                "calibrated",
-                                p->variant);
+        return gdfo_cli_fail_as(
+            p->cli, GDFO_EXIT_USAGE,
+            "--variant is \"%.40s\"; want tuned, tuned_alone, tuned_no_head, manual or "
+            "calibrated",
+            p->variant);
     }
     if (gdfo_input_read(path, &p->input, &err) != GDFO_STATUS_OK) {
         return gdfo_cli_fail_as(p->cli, GDFO_EXIT_USAGE, "%s", err.text);
@@ -279,7 +281,7 @@ static int run(struct gdfo_cli *cli)
 static const struct gdfo_cli_option options[] = {
     GDFO_CLI_JSON_OPTION,
     {"variant", 0, GDFO_CLI_VALUE, "V",
-     "tuned (default), tuned_no_head, manual, calibrated: what to compare"},
+     "tuned (default), tuned_alone, tuned_no_head, manual, calibrated: what to compare"},
     {0}};
 
 const struct gdfo_cli_command gdfo_cmd_predict = {

@@ -59,6 +59,14 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     gdfo_json_put_str(w, "precision", s->job->precision[0] ? s->job->precision : NULL);
     gdfo_json_put_node(w, "task", task_of(s));
     gdfo_head_write_json(a->head, w, "head");
+    gdfo_json_open(w, "committee", '[');
+    for (uint32_t i = 0; i < a->n_members; i++) {
+        gdfo_json_open(w, NULL, '{');
+        gdfo_json_put_int(w, "n_prompt_tokens", a->members[i].n_prompt_tokens);
+        gdfo_head_write_json(a->members[i].head, w, "head");
+        gdfo_json_close(w, '}');
+    }
+    gdfo_json_close(w, ']');
     gdfo_json_open(w, "anchor_ids", '[');
     for (uint32_t i = 0; i < a->n_anchors; i++) {
         gdfo_json_put_int(w, NULL, a->anchor_ids[i]);

@@ -21,7 +21,9 @@ struct prediction {
     struct gdfo_job_parts parts;
     struct gdfo_job_texts texts;
     float *form_lp, *lp, *anchors, *scores; /* [n][F], [n][L], [n][A], [n][L] */
+    float *votes;                           /* [voices][n][L] */
     double *wide;                           /* [n][L] */
+    double *mass;                           /* [n] of the label words, mean over the voices */
     uint8_t *truncated;                     /* [n] */
     struct gdfo_usage usage;
     enum gdfo_precision precision;
@@ -29,8 +31,9 @@ struct prediction {
 
 int gdfo_variant_parse(const char *name, enum gdfo_variant *out)
 {
-    static const char *const names[] = {"tuned", "tuned_no_head", "manual", "calibrated"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const names[] = {"tuned", "tuned_alone", "tuned_no_head", "manual",
+                                        "calibrated"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(names[i], name) == 0) {
             *out = (enum gdfo_variant)i;
             return 1;
@@ -105,27 +108,44 @@ static enum gdfo_status build_parts(struct prediction *p, struct gdfo_error *err
 /* ---- the query ----------------------------------------------------------------------------------
  */
 
-static int uses_rows(const struct prediction *p)
+/* One prompt that is asked: rows may be none, head NULL. */
+struct voice {
+    const float *rows;
+    uint32_t n_prompt_tokens;
+    const struct gdfo_head *head;
+};
+
+/* Members of the committee, or the one prompt of the variant. */
+static size_t n_voices(const struct prediction *p)
 {
-    return p->request->variant == GDFO_VARIANT_TUNED ||
-           p->request->variant == GDFO_VARIANT_TUNED_NO_HEAD;
+    return p->request->variant == GDFO_VARIANT_TUNED && p->artefact->n_members > 0
+               ? p->artefact->n_members
+               : 1;
 }
 
-static const struct gdfo_head *head_of(const struct prediction *p)
+static struct voice voice_at(const struct prediction *p, size_t i)
 {
+    const struct gdfo_artefact *a = p->artefact;
+    struct voice v = {a->rows, a->n_prompt_tokens, a->head};
     switch (p->request->variant) {
-    case GDFO_VARIANT_TUNED: return p->artefact->head;
-    case GDFO_VARIANT_CALIBRATED: return p->artefact->baseline;
-    case GDFO_VARIANT_TUNED_NO_HEAD:
-    case GDFO_VARIANT_MANUAL: break;
+    case GDFO_VARIANT_TUNED:
+        if (a->n_members > 0) {
+            v.rows = a->members[i].rows;
+            v.n_prompt_tokens = a->members[i].n_prompt_tokens;
+            v.head = a->members[i].head;
+        }
+        return v;
+    case GDFO_VARIANT_TUNED_ALONE: return v;
+    case GDFO_VARIANT_TUNED_NO_HEAD: v.head = NULL; return v;
+    case GDFO_VARIANT_MANUAL: return (struct voice){NULL, 0, NULL};
+    case GDFO_VARIANT_CALIBRATED: return (struct voice){NULL, 0, a->baseline};
     }
-    return NULL;
+    return v;
 }
 
-static uint32_t anchors_asked(const struct prediction *p)
+static int needs_anchors(const struct voice *v)
 {
-    const struct gdfo_head *h = head_of(p);
-    return h && gdfo_head_shape_of(h)->n_anchors > 0 ? p->artefact->n_anchors : 0;
+    return v->head && gdfo_head_shape_of(v->head)->n_anchors > 0;
 }
 
 static enum gdfo_status render_inputs(struct prediction *p, struct gdfo_error *err)
@@ -168,12 +188,15 @@ static enum gdfo_status make_memory(struct prediction *p, struct gdfo_error *err
     p->scores = gdfo_mem_array(n * n_labels, sizeof *p->scores);
     p->wide = gdfo_mem_array(n * n_labels, sizeof *p->wide);
     p->truncated = gdfo_mem_array(n, sizeof *p->truncated);
-    return p->form_lp && p->lp && p->anchors && p->scores && p->wide && p->truncated
+    p->mass = gdfo_mem_array(n, sizeof *p->mass);
+    p->votes = gdfo_mem_array(n_voices(p) * n * n_labels, sizeof *p->votes);
+    return p->votes && p->mass && p->form_lp && p->lp && p->anchors && p->scores && p->wide &&
+                   p->truncated
                ? GDFO_STATUS_OK
                : gdfo_error_no_memory(err, "scores");
 }
 
-static struct gdfo_score_req request_of(const struct prediction *p)
+static struct gdfo_score_req request_of(const struct prediction *p, const struct voice *v)
 {
     const char *cue = gdfo_task_cue(p->parts.task);
     struct gdfo_score_req req = {.n_prompts = 1,
@@ -184,20 +207,22 @@ static struct gdfo_score_req request_of(const struct prediction *p)
                                  .n_examples = p->texts.n,
                                  .cue = {cue, strlen(cue)},
                                  .forms = p->parts.label_ids,
-                                 .n_forms = (uint32_t)p->parts.forms->n,
-                                 .anchor_ids = p->artefact->anchor_ids,
-                                 .n_anchors = anchors_asked(p)};
-    if (uses_rows(p)) {
-        req.rows = p->artefact->rows;
-        req.n_prompt_tokens = p->artefact->n_prompt_tokens;
+                                 .n_forms = (uint32_t)p->parts.forms->n};
+    if (v->n_prompt_tokens > 0) {
+        req.rows = v->rows;
+        req.n_prompt_tokens = v->n_prompt_tokens;
+    }
+    if (needs_anchors(v)) {
+        req.anchor_ids = p->artefact->anchor_ids;
+        req.n_anchors = p->artefact->n_anchors;
     }
     return req;
 }
 
 /* Counted before a byte leaves and settled after, like a job's calls. */
-static enum gdfo_status ask(struct prediction *p, struct gdfo_error *err)
+static enum gdfo_status ask(struct prediction *p, const struct voice *v, struct gdfo_error *err)
 {
-    struct gdfo_score_req req = request_of(p);
+    struct gdfo_score_req req = request_of(p, v);
     struct gdfo_score_res res = {
         .lp = p->form_lp, .anchor_lp = p->anchors, .truncated = p->truncated};
     struct gdfo_usage worst = {0};
@@ -218,27 +243,65 @@ static enum gdfo_status ask(struct prediction *p, struct gdfo_error *err)
         return status;
     }
     status = gdfo_teacher_run(p->parts.teacher, &req, &res, err);
-    p->usage = res.usage;
+    p->usage.tokens_in += res.usage.tokens_in;
+    p->usage.tokens_out += res.usage.tokens_out;
     end = gdfo_store_service_end(
         p->deps->store, sid, status == GDFO_STATUS_OK ? "done" : "rejected", res.usage.tokens_in,
         res.usage.tokens_out, status == GDFO_STATUS_OK ? err : NULL);
     return status == GDFO_STATUS_OK ? end : status;
 }
 
-static void score(struct prediction *p)
+/* The class log-probabilities of one voice into out [n][L]. */
+static void score(struct prediction *p, const struct voice *v, float *out)
 {
     size_t n_labels = gdfo_task_n_labels(p->parts.task);
-    const struct gdfo_head *h = head_of(p);
     struct gdfo_answers a = {p->lp, NULL, p->texts.n, n_labels};
     gdfo_task_combine(p->parts.task, p->form_lp, p->texts.n, p->lp);
-    if (h) {
-        gdfo_head_apply(h, p->lp, anchors_asked(p) > 0 ? p->anchors : NULL, p->texts.n, p->scores);
-    } else {
-        gdfo_metric_renormalise(&a, p->wide);
-        for (size_t i = 0; i < p->texts.n * n_labels; i++) {
-            p->scores[i] = (float)p->wide[i];
+    (void)gdfo_metric_mass(&a, p->wide);
+    for (size_t i = 0; i < p->texts.n; i++) {
+        p->mass[i] += p->wide[i] / (double)n_voices(p);
+    }
+    if (v->head) {
+        gdfo_head_apply(v->head, p->lp, needs_anchors(v) ? p->anchors : NULL, p->texts.n, out);
+        return;
+    }
+    gdfo_metric_renormalise(&a, p->wide);
+    for (size_t i = 0; i < p->texts.n * n_labels; i++) {
+        out[i] = (float)p->wide[i];
+    }
+}
+
+static void average(struct prediction *p, size_t n)
+{
+    size_t n_labels = gdfo_task_n_labels(p->parts.task);
+    for (size_t i = 0; i < p->texts.n; i++) {
+        const float *votes[GDFO_MEMBERS_MAX];
+        for (size_t m = 0; m < n; m++) {
+            votes[m] = p->votes + (m * p->texts.n + i) * n_labels;
+        }
+        if (n == 1) { /* as it is, not renormalised once more */
+            memcpy(p->scores + i * n_labels, votes[0], n_labels * sizeof *p->scores);
+        } else {
+            gdfo_artefact_average(votes, n, n_labels, p->scores + i * n_labels);
         }
     }
+}
+
+static enum gdfo_status ask_all(struct prediction *p, struct gdfo_error *err)
+{
+    size_t n_lp = p->texts.n * gdfo_task_n_labels(p->parts.task);
+    enum gdfo_status status = GDFO_STATUS_OK;
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < n_voices(p); i++) {
+        struct voice v = voice_at(p, i);
+        status = ask(p, &v, err);
+        if (status == GDFO_STATUS_OK) {
+            score(p, &v, p->votes + i * n_lp);
+        }
+    }
+    if (status == GDFO_STATUS_OK) {
+        average(p, n_voices(p));
+    }
+    return status;
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------
@@ -272,31 +335,24 @@ static enum gdfo_status write_answer(const struct prediction *p, struct gdfo_buf
                                      struct gdfo_error *err)
 {
     struct gdfo_json_writer w = gdfo_json_writer(json);
-    struct gdfo_answers a = {p->lp, NULL, p->texts.n, gdfo_task_n_labels(p->parts.task)};
-    double *mass = gdfo_mem_array(p->texts.n, sizeof *mass);
-    if (!mass) {
-        return gdfo_error_no_memory(err, "answer");
-    }
-    (void)gdfo_metric_mass(&a, mass);
     gdfo_json_open(&w, NULL, '{');
     gdfo_json_put_str(&w, "object", "prediction_list");
     gdfo_json_put_str(&w, "model", p->request->model);
     gdfo_json_put_str(&w, "checkpoint", p->checkpoint.id);
     gdfo_json_open(&w, "data", '[');
     for (size_t i = 0; i < p->texts.n; i++) {
-        write_row(p, &w, i, mass[i]);
+        write_row(p, &w, i, p->mass[i]);
     }
     gdfo_json_close(&w, ']');
     gdfo_json_put_str(&w, "precision", gdfo_precision_name(p->precision));
     gdfo_json_open(&w, "usage", '{');
-    gdfo_json_put_int(&w, "queries", p->texts.n);
+    gdfo_json_put_int(&w, "queries", (int64_t)(n_voices(p) * p->texts.n));
     gdfo_json_put_int(&w, "cached", 0);
     gdfo_json_put_int(&w, "tokens_in", p->usage.tokens_in);
     gdfo_json_put_int(&w, "tokens_out", p->usage.tokens_out);
     gdfo_json_put_int(&w, "usd_micros", 0);
     gdfo_json_close(&w, '}');
     gdfo_json_close(&w, '}');
-    gdfo_mem_free(mass);
     return gdfo_buf_ok(json) ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "answer");
 }
 
@@ -306,6 +362,8 @@ static void prediction_deinit(struct prediction *p)
     gdfo_mem_free(p->lp);
     gdfo_mem_free(p->anchors);
     gdfo_mem_free(p->scores);
+    gdfo_mem_free(p->votes);
+    gdfo_mem_free(p->mass);
     gdfo_mem_free(p->wide);
     gdfo_mem_free(p->truncated);
     gdfo_job_texts_deinit(&p->texts);
@@ -338,10 +396,9 @@ enum gdfo_status gdfo_job_predict(const struct gdfo_job_deps *deps,
         status = make_memory(&p, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = ask(&p, err);
+        status = ask_all(&p, err);
     }
     if (status == GDFO_STATUS_OK) {
-        score(&p);
         status = write_answer(&p, json, err);
     }
     prediction_deinit(&p);

@@ -9,8 +9,9 @@
  * opened for one job and checkpoint, used by one worker, and closed; its queries are counted as
  * service calls.
  */
-enum gdfo_variant {                             /* which parts of the result are used */
-                    GDFO_VARIANT_TUNED,         /* prompt and head */
+enum gdfo_variant {                     /* which parts of the result are used */
+                    GDFO_VARIANT_TUNED, /* the committee where there is one, else prompt and head */
+                    GDFO_VARIANT_TUNED_ALONE,   /* the best prompt and its head */
                     GDFO_VARIANT_TUNED_NO_HEAD, /* prompt alone */
                     GDFO_VARIANT_MANUAL,        /* neither: the plain manual prompt */
                     GDFO_VARIANT_CALIBRATED     /* the plain prompt with its bias per class */

@@ -81,9 +81,10 @@ static enum gdfo_status predict(const struct gdfo_sched *s, const struct gdfo_pr
     struct gdfo_job_input *inputs;
     enum gdfo_status status;
     if (!gdfo_variant_parse(p->variant[0] ? p->variant : "tuned", &request.variant)) {
-        return gdfo_error_set(err, GDFO_STATUS_INVALID,
-                              "variant \"%s\": want tuned, tuned_no_head, manual or calibrated",
-                              p->variant);
+        return gdfo_error_set(
+            err, GDFO_STATUS_INVALID,
+            "variant \"%s\": want tuned, tuned_alone, tuned_no_head, manual or calibrated",
+            p->variant);
     }
     inputs = gdfo_mem_array(p->n_inputs, sizeof *inputs);
     if (!inputs) {

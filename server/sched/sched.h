@@ -49,8 +49,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_sched_cancel(struct gdfo_sched *s, const cha
 
 /*
  * Labels new texts with a tuned prompt (POST /v1/predict). The job's method decides how inputs are
- * rendered. variant: "tuned" (with its head), "tuned_no_head", "manual" (no rows), "calibrated"
- * (manual with a bias per class fitted on the train rows).
+ * rendered. variant: "tuned" (committee or prompt, with heads), "tuned_alone", "tuned_no_head",
+ * "manual" (no rows), "calibrated" (manual with a bias per class fitted on the train rows).
  */
 struct gdfo_predict_input { /* text_b NULL for one text; borrowed until done is called */
     const char *text_a, *text_b;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MAGIC          0x54524147u /* "GART" */
-#define VERSION        1u
+#define VERSION        2u
 #define ROWS_MAX       4096u
 #define WIDTH_MAX      65536u
 #define HEAD_BYTES_MAX ((size_t)64 << 20)
@@ -25,9 +25,58 @@ struct gdfo_artefact *gdfo_artefact_create(void)
     return a;
 }
 
+static void end_members(struct gdfo_artefact *a)
+{
+    for (uint32_t i = 0; i < a->n_members; i++) {
+        gdfo_mem_free(a->members[i].rows);
+        gdfo_head_destroy(a->members[i].head);
+    }
+    gdfo_mem_free(a->members);
+    a->members = NULL;
+    a->n_members = 0;
+}
+
+enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact *a, size_t n,
+                                             struct gdfo_error *err)
+{
+    end_members(a);
+    if (n == 0) {
+        return GDFO_STATUS_OK;
+    }
+    a->members = gdfo_mem_array(n, sizeof *a->members);
+    if (!a->members) {
+        return gdfo_error_no_memory(err, "committee");
+    }
+    a->n_members = (uint32_t)n;
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out)
+{
+    double top = -(double)INFINITY;
+    double sum = 0;
+    int has_nan = 0;
+    for (size_t c = 0; c < n_labels; c++) {
+        double mean = 0;
+        for (size_t m = 0; m < n; m++) {
+            mean += (double)votes[m][c] / (double)n;
+        }
+        out[c] = (float)mean;
+        has_nan |= isnan(mean);
+        top = mean > top ? mean : top;
+    }
+    for (size_t c = 0; c < n_labels; c++) {
+        sum += exp((double)out[c] - top);
+    }
+    for (size_t c = 0; c < n_labels; c++) {
+        out[c] = has_nan || isinf(top) ? NAN : (float)((double)out[c] - top - log(sum));
+    }
+}
+
 void gdfo_artefact_destroy(struct gdfo_artefact *a)
 {
     if (a) {
+        end_members(a);
         gdfo_mem_free(a->rows);
         gdfo_mem_free(a->anchor_ids);
         gdfo_head_destroy(a->head);
@@ -68,6 +117,13 @@ void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
     gdfo_buf_addn(out, a->anchor_ids, a->n_anchors * sizeof *a->anchor_ids);
     save_head(a->head, out);
     save_head(a->baseline, out);
+    gdfo_buf_u32(out, a->n_members);
+    for (uint32_t i = 0; i < a->n_members; i++) {
+        const struct gdfo_artefact_member *m = &a->members[i];
+        gdfo_buf_u32(out, m->n_prompt_tokens);
+        gdfo_buf_addn(out, m->rows, (size_t)m->n_prompt_tokens * a->d_model * sizeof *m->rows);
+        save_head(m->head, out);
+    }
     if (gdfo_buf_ok(out)) {
         gdfo_buf_u32(out, gdfo_crc32c(0, out->data + start, out->len - start));
     }
@@ -108,6 +164,44 @@ static int ends_with_checksum(struct gdfo_span *s) /* checked already, over all 
     return gdfo_span_done(s);
 }
 
+static enum gdfo_status load_member(const struct gdfo_artefact *a, struct gdfo_artefact_member *m,
+                                    struct gdfo_span *s, struct gdfo_error *err)
+{
+    size_t n_floats;
+    enum gdfo_status status;
+    m->n_prompt_tokens = gdfo_span_u32(s);
+    if (m->n_prompt_tokens > ROWS_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: a member of %u rows",
+                              m->n_prompt_tokens);
+    }
+    n_floats = (size_t)m->n_prompt_tokens * a->d_model;
+    m->rows = gdfo_mem_array(n_floats, sizeof *m->rows);
+    if (!m->rows) {
+        return gdfo_error_no_memory(err, "committee");
+    }
+    (void)gdfo_span_copy(s, m->rows, n_floats * sizeof *m->rows);
+    status = load_head(&m->head, s, err);
+    if (status == GDFO_STATUS_OK && !m->head) {
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: a member without a head");
+    }
+    return status;
+}
+
+static enum gdfo_status load_members(struct gdfo_artefact *a, struct gdfo_span *s,
+                                     struct gdfo_error *err)
+{
+    uint32_t n = gdfo_span_u32(s);
+    enum gdfo_status status;
+    if (n > GDFO_MEMBERS_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: %u members", n);
+    }
+    status = gdfo_artefact_clear_members(a, n, err);
+    for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n; i++) {
+        status = load_member(a, &a->members[i], s, err);
+    }
+    return status;
+}
+
 static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
                                    struct gdfo_error *err)
 {
@@ -123,6 +217,9 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
     status = load_head(&a->head, s, err);
     if (status == GDFO_STATUS_OK) {
         status = load_head(&a->baseline, s, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = load_members(a, s, err);
     }
     if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,

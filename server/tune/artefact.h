@@ -11,9 +11,18 @@
 /*
  * What tuning leaves: the prompt rows, the head on top of them, and the two baselines of the same
  * data (the plain manual prompt and its per-class bias), so that every prediction can be made with
- * and without each part. Saved as one block of bytes, exact to the bit.
+ * and without each part. Where several prompts together label better than one, they are here too,
+ * as members of a committee. Saved as one block of bytes, exact to the bit.
  */
 struct gdfo_head;
+
+#define GDFO_MEMBERS_MAX 16U
+
+struct gdfo_artefact_member {
+    uint32_t n_prompt_tokens; /* 0: the plain manual prompt */
+    float *rows;              /* [n_prompt_tokens][d_model], owned */
+    struct gdfo_head *head;   /* owned */
+};
 
 struct gdfo_artefact {
     uint32_t n_prompt_tokens, d_model;
@@ -24,12 +33,22 @@ struct gdfo_artefact {
         *baseline;       /* bias head on the plain prompt's answers, owned: "calibration only" */
     int32_t *anchor_ids; /* [n_anchors], owned; asked in every query when the head needs them */
     uint32_t n_anchors;
-    int64_t evals, queries;                  /* spent when it was found */
-    double loss_train, loss_dev, metric_dev; /* with the head; NaN when not measured */
+    struct gdfo_artefact_member *members; /* [n_members], owned; the committee, evenly averaged */
+    uint32_t n_members;                   /* 0, or 2..GDFO_MEMBERS_MAX */
+    int64_t evals, queries;               /* spent when it was found */
+    double loss_train, loss_dev, metric_dev; /* with the head or committee; NaN: unknown */
 };
 
 struct gdfo_artefact *gdfo_artefact_create(void); /* all empty; NULL when out of memory */
 void gdfo_artefact_destroy(struct gdfo_artefact *a);
+/* Ends the members there are and makes room for n empty ones. */
+GDFO_MUST_USE enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact *a, size_t n,
+                                                           struct gdfo_error *err);
+
+/* How a committee speaks: the mean of its members' log-probabilities of one row, renormalised.
+ * votes [n][n_labels], out [n_labels]. */
+void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out);
+
 void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out);
 GDFO_MUST_USE enum gdfo_status gdfo_artefact_load(struct gdfo_artefact **out, const void *bytes,
                                                   size_t n, struct gdfo_error *err);

@@ -27,7 +27,7 @@ int gdfo_head_kind_parse(const char *name, enum gdfo_head_kind *out)
 
 struct gdfo_head_opts gdfo_head_opts_default(uint64_t seed)
 {
-    return (struct gdfo_head_opts){GDFO_HEAD_AUTO, 5, seed};
+    return (struct gdfo_head_opts){GDFO_HEAD_AUTO, 5, seed, NULL};
 }
 
 /* ---- what may come in ---- */
@@ -262,6 +262,9 @@ static enum gdfo_status finish(struct fit *f, enum gdfo_head_kind kind, struct g
     h->shape = (struct gdfo_head_shape){kind, f->d->n_labels, n_anchors};
     f->scores[kind].loss_fit = loss_of(h, f->d);
     memcpy(h->scores, f->scores, sizeof h->scores);
+    for (size_t i = 0; f->opts->held_out && i < f->d->n * f->d->n_labels; i++) {
+        f->opts->held_out[i] = (float)f->cv[kind].held_out_best[i];
+    }
     *out = h;
     return GDFO_STATUS_OK;
 }

@@ -49,6 +49,9 @@ struct gdfo_head_opts {
     enum gdfo_head_kind kind;
     uint32_t n_folds; /* 2..GDFO_HEAD_FOLDS_MAX; fewer are used when a class has fewer rows */
     uint64_t seed;    /* of the folds */
+    /* NULL, or [n][L]: class log-probabilities of every row from the fold that did not see it, of
+       the kind and strength that were chosen */
+    float *held_out;
 };
 
 /* What cross-validation found for one kind. Losses are mean cross-entropies in nats of rows held
@@ -68,7 +71,8 @@ struct gdfo_head_shape {
     size_t n_labels, n_anchors; /* n_anchors is 0 unless kind is anchors */
 };
 
-struct gdfo_head_opts gdfo_head_opts_default(uint64_t seed); /* auto, 5 folds */
+/* auto, 5 folds, held-out answers not wanted */
+struct gdfo_head_opts gdfo_head_opts_default(uint64_t seed);
 
 /*
  *   *out     owned by caller, ended by gdfo_head_destroy(); written on success only
@@ -93,6 +97,8 @@ void gdfo_head_apply(const struct gdfo_head *h, const float *lp, const float *an
 /* Bytes of a head: magic, version, length, checksum; load gives the same head, bit for bit.
  * CORRUPT when the bytes are not what save wrote. */
 void gdfo_head_save(const struct gdfo_head *h, struct gdfo_buf *out);
+GDFO_MUST_USE enum gdfo_status gdfo_head_copy(struct gdfo_head **out, const struct gdfo_head *h,
+                                              struct gdfo_error *err);
 GDFO_MUST_USE enum gdfo_status gdfo_head_load(struct gdfo_head **out, const void *bytes, size_t n,
                                               struct gdfo_error *err);
 

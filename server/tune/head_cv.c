@@ -76,7 +76,7 @@ static enum gdfo_status allocate(struct gdfo_head_cv *cv, struct gdfo_error *err
     const size_t A = cv->n_anchors;
     const size_t r = n < A ? n : A;
     const size_t scratch = gdfo_head_scratch(L, r);
-    cv->block = gdfo_mem_array(2 * n + L + L * A + L + scratch, sizeof *cv->block);
+    cv->block = gdfo_mem_array(2 * n + 2 * n * L + L + L * A + L + scratch, sizeof *cv->block);
     cv->fold = gdfo_mem_array(n, sizeof *cv->fold);
     cv->rows = gdfo_mem_array(n > L ? n : L, sizeof *cv->rows);
     if (cv->block == NULL || cv->fold == NULL || cv->rows == NULL) {
@@ -84,7 +84,9 @@ static enum gdfo_status allocate(struct gdfo_head_cv *cv, struct gdfo_error *err
     }
     cv->loss = cv->block;
     cv->loss_best = cv->loss + n;
-    cv->row = cv->loss_best + n;
+    cv->held_out = cv->loss_best + n;
+    cv->held_out_best = cv->held_out + n * L;
+    cv->row = cv->held_out_best + n * L;
     cv->numbers.weights = cv->row + L;
     cv->numbers.bias = cv->numbers.weights + L * A;
     cv->scratch = cv->numbers.bias + L;
@@ -148,6 +150,7 @@ static void judge(struct gdfo_head_cv *cv, size_t i)
     for (size_t c = 1; c < d->n_labels; c++) {
         best = cv->row[c] > cv->row[best] ? c : best;
     }
+    memcpy(cv->held_out + i * d->n_labels, cv->row, d->n_labels * sizeof *cv->row);
     cv->loss[i] = -cv->row[d->gold[i]];
     cv->n_right += best == d->gold[i];
 }
@@ -170,6 +173,7 @@ static void keep_if_better(struct gdfo_head_cv *cv, const struct gdfo_head_setti
         cv->best = *s;
         cv->n_right_best = cv->n_right;
         memcpy(cv->loss_best, cv->loss, cv->d->n * sizeof *cv->loss);
+        memcpy(cv->held_out_best, cv->held_out, cv->d->n * cv->d->n_labels * sizeof *cv->held_out);
         *n_worse = 0;
     } else {
         (*n_worse)++;

@@ -21,7 +21,8 @@ struct gdfo_head_cv {
     struct gdfo_head_part parts[GDFO_HEAD_FOLDS_MAX];
     struct gdfo_head_numbers numbers; /* scratch of one fold */
     double *block, *scratch, *row;
-    double *loss, *loss_best; /* [n] held out, of the setting at hand and of the best */
+    double *loss, *loss_best;         /* [n] held out, of the setting at hand and of the best */
+    double *held_out, *held_out_best; /* [n][L] the log-probabilities behind them */
     size_t n_right, n_right_best;
     struct gdfo_head_setting best;
     double mean_best;

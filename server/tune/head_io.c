@@ -172,3 +172,22 @@ void gdfo_head_write_json(const struct gdfo_head *h, struct gdfo_json_writer *w,
     gdfo_json_close(w, ']');
     gdfo_json_close(w, '}');
 }
+
+enum gdfo_status gdfo_head_copy(struct gdfo_head **out, const struct gdfo_head *h,
+                                struct gdfo_error *err)
+{
+    const size_t L = h->numbers.n_labels;
+    const size_t A = h->numbers.n_anchors;
+    struct gdfo_head *copy = NULL;
+    enum gdfo_status status = gdfo_head_make(&copy, L, A, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    copy->shape = h->shape;
+    copy->numbers.scale = h->numbers.scale;
+    memcpy(copy->scores, h->scores, sizeof copy->scores);
+    memcpy(copy->numbers.bias, h->numbers.bias, L * sizeof *copy->numbers.bias);
+    memcpy(copy->numbers.weights, h->numbers.weights, L * A * sizeof *copy->numbers.weights);
+    *out = copy;
+    return GDFO_STATUS_OK;
+}

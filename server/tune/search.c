@@ -178,6 +178,26 @@ static enum gdfo_status make_memory(struct gdfo_search *s, struct gdfo_error *er
                : status;
 }
 
+/* Its rows are the train rows, then the dev rows. */
+static enum gdfo_status make_gallery(struct gdfo_search *s, struct gdfo_error *err)
+{
+    size_t n_train = s->env.train.n;
+    size_t n = n_train + s->env.dev.n;
+    uint32_t *gold = gdfo_mem_array(n, sizeof *gold);
+    enum gdfo_status status;
+    if (!gold) {
+        return gdfo_error_no_memory(err, "gallery");
+    }
+    memcpy(gold, s->env.train.gold, n_train * sizeof *gold);
+    if (s->env.dev.n > 0) {
+        memcpy(gold + n_train, s->env.dev.gold, s->env.dev.n * sizeof *gold);
+    }
+    status = gdfo_gallery_init(&s->gallery, n, gdfo_task_n_labels(s->env.task),
+                               s->n_floats / (size_t)s->opts.n_prompt_tokens, gold, err);
+    gdfo_mem_free(gold);
+    return status;
+}
+
 static int wants_pupil(const struct gdfo_search_opts *o)
 {
     return o->distill || o->gradient;
@@ -200,6 +220,9 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     }
     (void)gdfo_evaluator_anchors(s->evaluator, &s->n_anchors);
     status = make_memory(s, err);
+    if (status == GDFO_STATUS_OK) {
+        status = make_gallery(s, err);
+    }
     if (status == GDFO_STATUS_OK) {
         status = first_rows(s, err);
     }
@@ -263,6 +286,7 @@ void gdfo_search_destroy(void *self)
     gdfo_evaluator_destroy(s->evaluator);
     gdfo_incumbent_deinit(&s->best);
     gdfo_incumbent_deinit(&s->plain);
+    gdfo_gallery_deinit(&s->gallery);
     gdfo_artefact_destroy(s->result);
     gdfo_head_destroy(s->baseline);
     gdfo_mem_free(s->start);
@@ -385,6 +409,36 @@ static void enter_search(struct gdfo_search *s)
     s->stage = s->opts.search || !s->pupil ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
 }
 
+/* Prompts of random words, each judged: what labels differently from the first prompt is worth most
+ * on a committee. As many as the budget has room for. */
+static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, struct gdfo_error *err)
+{
+    const struct gdfo_model *m = s->env.teacher_model;
+    struct gdfo_embedding words = {gdfo_model_embed(m), gdfo_model_config(m)->vocab,
+                                   gdfo_model_config(m)->d_model};
+    struct gdfo_prompt_words all = {NULL, 0};
+    struct gdfo_incumbent who;
+    enum gdfo_status status =
+        gdfo_incumbent_init(&who, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
+    for (int64_t i = 0; status == GDFO_STATUS_OK && i < s->opts.n_scouts && evals_left(s) > 0;
+         i++) {
+        struct gdfo_evaluation e = {0};
+        uint64_t seed = s->env.seed * 1000003 + (uint64_t)i + 1;
+        status = gdfo_soft_prompt_from_vocab(s->prompts, (size_t)s->opts.n_prompt_tokens, &words,
+                                             &all, seed, err);
+        if (status == GDFO_STATUS_OK) {
+            status = gdfo_search_try(s, 1, &e, r, err);
+        }
+        if (status == GDFO_STATUS_OK && isfinite(s->losses[0])) {
+            int is_best = s->best.loss == s->losses[0];
+            gdfo_incumbent_set(&who, s->prompts, &e, 0, s->losses[0]);
+            status = gdfo_search_judge(s, is_best ? &s->best : &who, r, err);
+        }
+    }
+    gdfo_incumbent_deinit(&who);
+    return status;
+}
+
 static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
                                    struct gdfo_error *err)
 {
@@ -421,6 +475,9 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
     if (status == GDFO_STATUS_OK) {
         gdfo_report_metric_add(r, "loss_start", s->losses[0]);
         status = gdfo_search_judge(s, &s->best, r, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = scout(s, r, err);
     }
     s->evals_at_distil_end = distil_evals(s);
     if (s->opts.distill) {

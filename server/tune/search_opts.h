@@ -26,6 +26,8 @@ struct gdfo_search_opts {
     double alpha;                         /* radius of the search: scale of A */
     double step_size_init;
     int64_t n_anchors;
+    int64_t n_committee; /* prompts whose answers are averaged; 1: the best alone */
+    int64_t n_scouts;    /* prompts of random words tried before the search */
     /* gdfo */
     int distill, gradient, search; /* ablation switches */
     int64_t distill_evals;         /* evals of stage 1; 0 = two fifths of the budget */
@@ -75,5 +77,12 @@ struct gdfo_search_opts {
         GDFO_SEARCH_OPT(head, ENUM, "auto", 0, 0, "auto|none|bias|anchors",                        \
                         "classifier on top of the answers; auto = what cross-validation prefers"), \
         GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL, "anchor tokens asked in every query")
+
+/* How many prompts label together, and where the first of them come from. */
+#define GDFO_SEARCH_OPTS_COMMITTEE(committee_default, scouts_default)                              \
+    GDFO_SEARCH_OPT(n_committee, INT, committee_default, 1, 16, NULL,                              \
+                    "judged prompts whose answers are averaged; 1 = the best alone"),              \
+        GDFO_SEARCH_OPT(n_scouts, INT, scouts_default, 0, 16, NULL,                                \
+                        "prompts of random words tried before the search")
 
 #endif

@@ -4,6 +4,7 @@
 #include "server/optim/optim.h"
 #include "server/prompt/projection.h"
 #include "server/teacher/stack.h"
+#include "server/tune/gallery.h"
 #include "server/tune/incumbent.h"
 #include "server/tune/pupil.h"
 #include "server/tune/search.h"
@@ -34,10 +35,13 @@ struct gdfo_search {
     float *centre; /* [P][H] of the stage under way */
     double scale;  /* s */
     struct gdfo_incumbent best, plain;
+    struct gdfo_gallery gallery; /* of the judged prompts, when a committee may be elected */
     struct gdfo_artefact *result;
     struct gdfo_head *baseline;
     double best_value; /* of selection, lower is better */
     int has_best_value;
+    double gain_value; /* of early stop: the number at the last gain */
+    int has_gain_value;
     /* scratch */
     double *z, *losses;
     float *prompts; /* [popsize][P][H] */

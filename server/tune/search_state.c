@@ -5,7 +5,7 @@
 /* Everything a step changes, in one block; what create derives from env and options is not in it.
  */
 #define MAGIC    0x48435253u /* "SRCH" */
-#define VERSION  1u
+#define VERSION  2u
 #define PART_MAX ((size_t)1 << 31)
 
 static void save_meter(const struct gdfo_meter *m, struct gdfo_buf *out)
@@ -48,13 +48,14 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     gdfo_buf_u32(out, MAGIC);
     gdfo_buf_u32(out, VERSION);
     gdfo_buf_u32(out, (unsigned)s->stage);
-    gdfo_buf_u32(out, (unsigned)s->has_best_value);
+    gdfo_buf_u32(out, (unsigned)(s->has_best_value | s->has_gain_value << 1));
     gdfo_buf_u64(out, (unsigned long long)s->generation);
     gdfo_buf_u64(out, (unsigned long long)s->evals_at_check);
     gdfo_buf_u64(out, (unsigned long long)s->evals_at_distil_end);
     gdfo_buf_u64(out, (unsigned long long)s->n_checks_without_gain);
     gdfo_buf_f64(out, s->scale);
     gdfo_buf_f64(out, s->best_value);
+    gdfo_buf_f64(out, s->gain_value);
     save_meter(gdfo_stack_meter(s->env.stack), out);
     gdfo_buf_addn(out, s->centre, s->n_floats * sizeof *s->centre);
     gdfo_incumbent_save(&s->best, out);
@@ -73,6 +74,7 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
         gdfo_artefact_save(s->result, &part);
     }
     add_part(out, &part);
+    gdfo_gallery_save(&s->gallery, out);
     gdfo_buf_deinit(&part);
 }
 
@@ -102,7 +104,7 @@ static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
         s->result = NULL;
         status = gdfo_artefact_load(&s->result, bytes, n, err);
     }
-    return status;
+    return status == GDFO_STATUS_OK ? gdfo_gallery_load(&s->gallery, in, err) : status;
 }
 
 enum gdfo_status gdfo_search_load(void *self, const void *bytes, size_t n, struct gdfo_error *err)
@@ -112,19 +114,23 @@ enum gdfo_status gdfo_search_load(void *self, const void *bytes, size_t n, struc
     uint32_t magic = gdfo_span_u32(&in);
     uint32_t version = gdfo_span_u32(&in);
     uint32_t stage = gdfo_span_u32(&in);
+    uint32_t flags;
     struct gdfo_meter meter;
     enum gdfo_status status;
     if (magic != MAGIC || version != VERSION || stage > GDFO_STAGE_DONE) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
                               "search state: %zu bytes of another kind or version", n);
     }
-    s->has_best_value = (int)gdfo_span_u32(&in);
+    flags = gdfo_span_u32(&in);
+    s->has_best_value = (int)(flags & 1);
+    s->has_gain_value = (int)(flags >> 1 & 1);
     s->generation = (int64_t)gdfo_span_u64(&in);
     s->evals_at_check = (int64_t)gdfo_span_u64(&in);
     s->evals_at_distil_end = (int64_t)gdfo_span_u64(&in);
     s->n_checks_without_gain = (int64_t)gdfo_span_u64(&in);
     s->scale = gdfo_span_f64(&in);
     s->best_value = gdfo_span_f64(&in);
+    s->gain_value = gdfo_span_f64(&in);
     meter = load_meter(&in);
     (void)gdfo_span_copy(&in, s->centre, s->n_floats * sizeof *s->centre);
     if (!gdfo_incumbent_load(&s->best, &in) || !gdfo_incumbent_load(&s->plain, &in)) {

@@ -365,14 +365,14 @@ static void a_damaged_state_is_refused(void **state)
     }
 }
 
-static void the_result_survives_its_bytes(void **state)
+static void check_result_bytes(void *engine, const char *method, uint32_t members_least)
 {
     struct run r;
     struct gdfo_buf bytes;
     struct gdfo_buf again;
     struct gdfo_artefact *a = NULL;
     struct gdfo_error err = {0};
-    open_run(&r, *state, gdfo_method_find("gdfo"), 44, NULL);
+    open_run(&r, engine, gdfo_method_find(method), 44, NULL);
     run_to_end(&r);
     gdfo_buf_init(&bytes, 1 << 24);
     gdfo_buf_init(&again, 1 << 24);
@@ -382,6 +382,7 @@ static void the_result_survives_its_bytes(void **state)
     assert_int_equal(a->d_model, 64);
     assert_non_null(a->head);
     assert_non_null(a->baseline);
+    assert_in_range(a->n_members, members_least, GDFO_MEMBERS_MAX);
     gdfo_artefact_save(a, &again);
     assert_int_equal(bytes.len, again.len);
     assert_memory_equal(bytes.data, again.data, bytes.len);
@@ -394,6 +395,16 @@ static void the_result_survives_its_bytes(void **state)
     gdfo_buf_deinit(&bytes);
     gdfo_buf_deinit(&again);
     close_run(&r);
+}
+
+static void the_result_survives_its_bytes(void **state)
+{
+    check_result_bytes(*state, "gdfo", 0);
+}
+
+static void a_committee_survives_its_bytes(void **state)
+{
+    check_result_bytes(*state, "auto", 2);
 }
 
 /* Each switch takes its stage away and nothing else. */
@@ -495,6 +506,7 @@ int main(void)
         cmocka_unit_test(the_loss_of_what_is_kept_falls),
         cmocka_unit_test(a_damaged_state_is_refused),
         cmocka_unit_test(the_result_survives_its_bytes),
+        cmocka_unit_test(a_committee_survives_its_bytes),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
         cmocka_unit_test(a_student_from_safetensors_speaks_the_teacher_s_words),

@@ -186,7 +186,7 @@ class Predict(Case):
         self.assertLess(max(len(b) for m, p, _, b in self.daemon.requests), 1 << 20)
 
     def test_the_variant_travels(self):
-        for v in ('tuned', 'tuned_no_head', 'manual', 'calibrated'):
+        for v in ('tuned', 'tuned_alone', 'tuned_no_head', 'manual', 'calibrated'):
             doc = self.ok('predict', 'm', '--variant', v, '--json', stdin=b'x\n').json()
             self.assertEqual((doc['variant'], self.asked()[-1]['variant']), (v, v))
         self.ok('predict', 'm', stdin=b'x\n')

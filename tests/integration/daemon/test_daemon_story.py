@@ -46,7 +46,7 @@ class Story(Case):
     def check_predictions(self, job):
         path = self.write('test.jsonl', rows_of(5, 300))
         for model in (job['id'], job['fine_tuned_model']):
-            for variant in ('tuned', 'tuned_no_head', 'manual', 'calibrated'):
+            for variant in ('tuned', 'tuned_alone', 'tuned_no_head', 'manual', 'calibrated'):
                 doc = json.loads(self.ok('predict', model, path, '--variant', variant, '--json').out)
                 self.assertEqual((len(doc['data']), doc['labelled']), (10, 10))
                 for one in doc['data']:

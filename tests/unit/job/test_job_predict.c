@@ -61,8 +61,8 @@ static void every_variant_gives_a_distribution_over_the_labels(void **state)
 {
     struct jobs *j = *state;
     struct gdfo_store_job job = jobs_finish(j, &(struct jobs_order){0});
-    double odds[4];
-    for (int v = 0; v < 4; v++) {
+    double odds[5];
+    for (int v = 0; v < 5; v++) {
         struct gdfo_job_predict r = request(job.id, (enum gdfo_variant)v);
         struct gdfo_json *answer = predict(j, &r);
         assert_int_equal(gdfo_json_size(gdfo_json_get(answer, "data")), 3);
@@ -222,7 +222,8 @@ static void an_input_of_the_wrong_shape_is_named(void **state)
 
 static void variants_are_told_by_name(void **state)
 {
-    static const char *const names[] = {"tuned", "tuned_no_head", "manual", "calibrated"};
+    static const char *const names[] = {"tuned", "tuned_alone", "tuned_no_head", "manual",
+                                        "calibrated"};
     static const char *const wrong[] = {"", "Tuned", "plain"};
     (void)state;
     for (int i = 0; i < 4; i++) {

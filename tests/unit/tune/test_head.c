@@ -602,9 +602,59 @@ static void memory_may_fail_anywhere(void **state)
     assert_true(n > 20);
 }
 
+/* What the folds say of the rows they did not see is what the held-out loss was made of. */
+static void held_out_answers_have_the_held_out_loss(void **state)
+{
+    static struct answers a;
+    static float held_out[ROWS_MAX * LABELS_MAX];
+    const struct recipe recipe = {120, 3, 16, 0.4, 0.8, 1.5, 1};
+    (void)state;
+    make(&a, &recipe, 5);
+    for (int kind = GDFO_HEAD_NONE; kind <= GDFO_HEAD_ANCHORS; kind++) {
+        struct gdfo_head *h = NULL;
+        struct gdfo_error err = {0};
+        struct gdfo_head_opts opts = gdfo_head_opts_default(7);
+        double loss = 0;
+        opts.kind = (enum gdfo_head_kind)kind;
+        opts.held_out = held_out;
+        gdfo_test_ok(gdfo_head_fit(&h, &a.d, &opts, &err), &err);
+        for (size_t i = 0; i < a.d.n; i++) {
+            loss -= (double)held_out[i * a.d.n_labels + a.gold[i]] / (double)a.d.n;
+        }
+        gdfo_test_near(loss, gdfo_head_score_of(h, opts.kind)->loss, 1e-6);
+        gdfo_head_destroy(h);
+    }
+}
+
+static void a_copy_says_the_same(void **state)
+{
+    static struct answers a;
+    const struct recipe recipe = {60, 2, 8, 0.5, 0.5, 0, 1};
+    struct gdfo_head *h;
+    struct gdfo_head *copy = NULL;
+    struct gdfo_buf bytes[2];
+    struct gdfo_error err = {0};
+    (void)state;
+    make(&a, &recipe, 6);
+    h = fit(&a, GDFO_HEAD_ANCHORS);
+    gdfo_test_ok(gdfo_head_copy(&copy, h, &err), &err);
+    gdfo_buf_init(&bytes[0], 1 << 20);
+    gdfo_buf_init(&bytes[1], 1 << 20);
+    gdfo_head_save(h, &bytes[0]);
+    gdfo_head_destroy(h);
+    gdfo_head_save(copy, &bytes[1]);
+    assert_int_equal(bytes[0].len, bytes[1].len);
+    assert_memory_equal(bytes[0].data, bytes[1].data, bytes[0].len);
+    gdfo_buf_deinit(&bytes[0]);
+    gdfo_buf_deinit(&bytes[1]);
+    gdfo_head_destroy(copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(held_out_answers_have_the_held_out_loss),
+        cmocka_unit_test(a_copy_says_the_same),
         cmocka_unit_test(none_renormalises_over_the_labels),
         cmocka_unit_test(a_bias_is_taken_out),
         cmocka_unit_test(anchors_read_what_the_labels_do_not_say),

@@ -1,0 +1,257 @@
+#include "common/mem.h"
+#include "server/tune/gallery.h"
+#include "server/tune/head.h"
+#include "tests/support/test.h"
+
+#include <math.h>
+#include <string.h>
+
+#define N       40
+#define L       2
+#define D_MODEL 3
+
+static uint32_t gold[N];
+static struct gdfo_head *head;
+
+static int set_up(void **state)
+{
+    static float lp[N * L];
+    struct gdfo_head_data d = {.lp = lp, .gold = gold, .n = N, .n_labels = L};
+    struct gdfo_head_opts o = gdfo_head_opts_default(1);
+    struct gdfo_error err = {0};
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        gold[i] = (uint32_t)(i % L);
+        lp[i * L] = lp[i * L + 1] = -1;
+    }
+    o.kind = GDFO_HEAD_BIAS;
+    return gdfo_head_fit(&head, &d, &o, &err) == GDFO_STATUS_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gdfo_head_destroy(head);
+    return 0;
+}
+
+static void make(struct gdfo_gallery *g)
+{
+    struct gdfo_error err = {0};
+    gdfo_test_ok(gdfo_gallery_init(g, N, L, D_MODEL, gold, &err), &err);
+}
+
+/* A prompt that gives the right class the probability `even` on even pairs of rows, `odd` on odd
+ * ones. Its rows say which it is; mark 0 is the plain prompt. */
+static void add(struct gdfo_gallery *g, double even, double odd, float mark)
+{
+    float lp[N * L];
+    float rows[2 * D_MODEL];
+    struct gdfo_picture p = {.head = head, .lp = lp};
+    struct gdfo_error err = {0};
+    for (size_t i = 0; i < N; i++) {
+        double right = i / 2 % 2 == 0 ? even : odd;
+        lp[i * L + gold[i]] = (float)log(right);
+        lp[i * L + 1 - gold[i]] = (float)log(1 - right);
+    }
+    for (size_t i = 0; i < 2 * D_MODEL; i++) {
+        rows[i] = mark;
+    }
+    if (mark > 0) {
+        p.n_prompt_tokens = 2;
+        p.rows = rows;
+    }
+    gdfo_test_ok(gdfo_gallery_add(g, &p, &err), &err);
+}
+
+static struct gdfo_election elect(const struct gdfo_gallery *g, size_t n_seats)
+{
+    struct gdfo_election e;
+    struct gdfo_error err = {0};
+    gdfo_test_ok(gdfo_gallery_elect(g, n_seats, &e, &err), &err);
+    return e;
+}
+
+/* sqrt(.8 x .4) : sqrt(.2 x .6) is .6202 : .3798. */
+static void a_committee_speaks_the_geometric_mean(void **state)
+{
+    const float a[] = {logf(0.8F), logf(0.2F)};
+    const float b[] = {logf(0.4F), logf(0.6F)};
+    const float *votes[] = {a, b};
+    float out[2];
+    (void)state;
+    gdfo_artefact_average(votes, 2, 2, out);
+    gdfo_test_near(exp((double)out[0]), 0.620204, 1e-5);
+    gdfo_test_near(exp((double)out[1]), 0.379796, 1e-5);
+}
+
+static void what_one_member_cannot_say_the_committee_does_not(void **state)
+{
+    const float a[] = {NAN, -1};
+    const float b[] = {-1, -1};
+    const float *votes[] = {a, b};
+    float out[2];
+    (void)state;
+    gdfo_artefact_average(votes, 2, 2, out);
+    assert_true(isnan(out[0]) && isnan(out[1]));
+}
+
+/* Right on different rows: each alone loses (ln(1/.95) + ln(1/.35)) / 2 = .5506; together every row
+ * has odds sqrt(19 x .35/.65), a loss of .2720. */
+static void prompts_that_err_on_different_rows_label_together(void **state)
+{
+    struct gdfo_gallery g;
+    struct gdfo_election e;
+    (void)state;
+    make(&g);
+    add(&g, 0.95, 0.35, 1);
+    add(&g, 0.35, 0.95, 2);
+    e = elect(&g, 6);
+    assert_int_equal(e.n, 2);
+    gdfo_test_near(e.loss_single, 0.550558, 1e-5);
+    gdfo_test_near(e.loss, 0.272041, 1e-5);
+    e = elect(&g, 1);
+    assert_int_equal(e.n, 1);
+    gdfo_test_near(e.loss, e.loss_single, 0);
+    gdfo_gallery_deinit(&g);
+}
+
+static void a_prompt_that_the_others_only_hurt_stays_alone(void **state)
+{
+    struct gdfo_gallery g;
+    struct gdfo_election e;
+    (void)state;
+    make(&g);
+    add(&g, 0.3, 0.2, 1);
+    add(&g, 0.97, 0.96, 2);
+    add(&g, 0.2, 0.3, 3);
+    e = elect(&g, 6);
+    assert_int_equal(e.n, 1);
+    gdfo_test_near(e.loss, -(log(0.97) + log(0.96)) / 2, 1e-6);
+    gdfo_gallery_deinit(&g);
+}
+
+static void an_empty_gallery_elects_nobody(void **state)
+{
+    struct gdfo_gallery g;
+    (void)state;
+    make(&g);
+    assert_int_equal(elect(&g, 6).n, 0);
+    gdfo_gallery_deinit(&g);
+}
+
+/* Of 30 prompts the 24 with the lowest loss are kept, and the seats go to the best of those. */
+static void a_full_gallery_parts_with_the_worst(void **state)
+{
+    struct gdfo_gallery g;
+    struct gdfo_artefact *a = gdfo_artefact_create();
+    struct gdfo_election e;
+    struct gdfo_error err = {0};
+    (void)state;
+    make(&g);
+    for (int i = 0; i < 30; i++) {
+        int k = i * 7 % 30; /* in no order */
+        add(&g, 0.5 + 0.015 * k, 0.5 + 0.001 * k, (float)(k + 1));
+    }
+    assert_int_equal(g.n, GDFO_GALLERY_MAX);
+    e = elect(&g, 4);
+    a->d_model = D_MODEL;
+    a->position = GDFO_POSITION_SUFFIX;
+    gdfo_test_ok(gdfo_gallery_seat(&g, &e, a, &err), &err);
+    assert_int_equal(a->n_members, e.n > 1 ? e.n : 0);
+    for (uint32_t m = 0; m < a->n_members; m++) {
+        assert_true(a->members[m].rows[0] == (float)(30 - m));
+        assert_int_equal(a->members[m].n_prompt_tokens, 2);
+    }
+    gdfo_artefact_destroy(a);
+    gdfo_gallery_deinit(&g);
+}
+
+static void an_answer_that_is_no_number_is_not_hung(void **state)
+{
+    struct gdfo_gallery g;
+    (void)state;
+    make(&g);
+    add(&g, 0, 0.9, 1); /* log 0 */
+    assert_int_equal(g.n, 0);
+    gdfo_gallery_deinit(&g);
+}
+
+static void the_plain_prompt_may_sit_and_has_no_rows(void **state)
+{
+    struct gdfo_gallery g;
+    struct gdfo_artefact *a = gdfo_artefact_create();
+    struct gdfo_artefact *back = NULL;
+    struct gdfo_election e;
+    struct gdfo_buf bytes;
+    struct gdfo_error err = {0};
+    (void)state;
+    make(&g);
+    add(&g, 0.95, 0.4, 0);
+    add(&g, 0.35, 0.95, 2);
+    e = elect(&g, 6);
+    a->d_model = D_MODEL;
+    a->position = GDFO_POSITION_SUFFIX;
+    gdfo_test_ok(gdfo_gallery_seat(&g, &e, a, &err), &err);
+    assert_int_equal(a->n_members, 2);
+    assert_int_equal(a->members[0].n_prompt_tokens, 0);
+    gdfo_buf_init(&bytes, 1 << 20);
+    gdfo_artefact_save(a, &bytes);
+    gdfo_test_ok(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), &err);
+    assert_int_equal(back->n_members, 2);
+    assert_true(back->members[1].rows[5] == 2);
+    assert_non_null(back->members[0].head);
+    gdfo_artefact_destroy(back);
+    gdfo_buf_deinit(&bytes);
+    gdfo_artefact_destroy(a);
+    gdfo_gallery_deinit(&g);
+}
+
+static void its_bytes_make_the_same_gallery(void **state)
+{
+    struct gdfo_gallery g;
+    struct gdfo_gallery back;
+    struct gdfo_buf bytes;
+    struct gdfo_buf again;
+    struct gdfo_error err = {0};
+    struct gdfo_span in;
+    (void)state;
+    make(&g);
+    make(&back);
+    add(&g, 0.95, 0.4, 0);
+    add(&g, 0.35, 0.95, 2);
+    add(&back, 0.5, 0.6, 9); /* what it held is gone */
+    gdfo_buf_init(&bytes, 1 << 20);
+    gdfo_buf_init(&again, 1 << 20);
+    gdfo_gallery_save(&g, &bytes);
+    in = gdfo_span_make(bytes.data, bytes.len);
+    gdfo_test_ok(gdfo_gallery_load(&back, &in, &err), &err);
+    assert_true(gdfo_span_done(&in));
+    gdfo_gallery_save(&back, &again);
+    assert_int_equal(again.len, bytes.len);
+    assert_memory_equal(again.data, bytes.data, bytes.len);
+    for (size_t cut = 0; cut + 1 < bytes.len; cut += 41) {
+        in = gdfo_span_make(bytes.data, cut);
+        assert_int_equal(gdfo_gallery_load(&back, &in, &err), GDFO_STATUS_CORRUPT);
+    }
+    gdfo_buf_deinit(&bytes);
+    gdfo_buf_deinit(&again);
+    gdfo_gallery_deinit(&g);
+    gdfo_gallery_deinit(&back);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_committee_speaks_the_geometric_mean),
+        cmocka_unit_test(what_one_member_cannot_say_the_committee_does_not),
+        cmocka_unit_test(prompts_that_err_on_different_rows_label_together),
+        cmocka_unit_test(a_prompt_that_the_others_only_hurt_stays_alone),
+        cmocka_unit_test(an_empty_gallery_elects_nobody),
+        cmocka_unit_test(a_full_gallery_parts_with_the_worst),
+        cmocka_unit_test(an_answer_that_is_no_number_is_not_hung),
+        cmocka_unit_test(the_plain_prompt_may_sit_and_has_no_rows),
+        cmocka_unit_test(its_bytes_make_the_same_gallery),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
