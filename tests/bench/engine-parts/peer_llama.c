@@ -15,15 +15,14 @@
  *
  * WORK.txt: numbers: n_texts n_past n_own n_labels, the labels, each text's past and own ids.
  */
+#include <ggml-backend.h>
+#include <llama.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-
-#include "ggml-backend.h"
-#include "llama.h"
 
 enum { LABELS_MAX = 8, IDS_MAX = 65536 };
 
