@@ -19,7 +19,7 @@ struct predict {
     struct gdfo_row batch[BATCH_ROWS];
     size_t n_batch, n_rows, n_labelled, n_correct, n_truncated;
     double queries, cached, tokens_in, tokens_out;
-    char checkpoint[64];
+    char checkpoint[64], precision[16];
     struct gdfo_json_writer w;
 };
 
@@ -105,6 +105,7 @@ static int take(struct predict *p, const struct gdfo_json *answer)
 {
     const struct gdfo_json *data = gdfo_cli_at(answer, "data");
     const char *checkpoint = gdfo_cli_text_at(answer, "checkpoint");
+    const char *precision = gdfo_cli_text_at(answer, "precision");
     size_t i = 0;
     if (!data || gdfo_json_type(data) != GDFO_JSON_ARRAY || gdfo_json_size(data) != p->n_batch) {
         return gdfo_cli_fail_as(p->cli, GDFO_EXIT_FAILED,
@@ -113,6 +114,9 @@ static int take(struct predict *p, const struct gdfo_json *answer)
     }
     if (checkpoint) {
         (void)snprintf(p->checkpoint, sizeof p->checkpoint, "%s", checkpoint);
+    }
+    if (precision) {
+        (void)snprintf(p->precision, sizeof p->precision, "%s", precision);
     }
     for (const struct gdfo_json *one = gdfo_json_first(data); one; one = gdfo_json_next(one), i++) {
         const char *label = gdfo_cli_text_at(one, "label");
@@ -166,6 +170,7 @@ static int print_document(struct predict *p)
     gdfo_json_put_str(&w, "model", p->model);
     gdfo_json_put_str(&w, "checkpoint", p->checkpoint[0] ? p->checkpoint : NULL);
     gdfo_json_put_str(&w, "variant", p->variant ? p->variant : "tuned");
+    gdfo_json_put_str(&w, "precision", p->precision[0] ? p->precision : NULL);
     gdfo_json_put_int(&w, "labelled", (int64_t)p->n_labelled);
     gdfo_json_put_int(&w, "correct", (int64_t)p->n_correct);
     if (p->n_labelled) {
