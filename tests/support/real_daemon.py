@@ -56,7 +56,7 @@ class Daemon:
 
     def command(self):
         return [GDFOD, '--data.dir=' + self.data, '--models.dir=' + self.models,
-                '--http.port=%d' % self.port] + self.args
+                '--http.port=%d' % self.port, '--stop.seconds=50'] + self.args     # slow machines, sanitizers
 
     def start(self):
         """Starts, on the port of the first start, and waits for the ready line."""

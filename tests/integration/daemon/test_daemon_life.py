@@ -63,10 +63,12 @@ class Life(Case):
         self.ok('job', 'cancel', job)
 
     def test_a_stop_that_is_quick_enough_leaves_nothing_running(self):
+        self.daemon.stop()
+        self.daemon.args = ['--stop.seconds=100']
+        self.daemon.start()
         self.write_task()
         self.submit(self.spec(body={'budget': {'evals': 1000000}}))
         self.await_rows("SELECT 1 FROM jobs WHERE status='running' AND generation>0")
-        self.daemon.args = ['--stop.seconds=60']
         self.assertEqual(self.daemon.stop(), 0, self.daemon.tail())
         self.assertNotIn('ev=left', self.daemon.tail())
         self.assertEqual(self.daemon.rows('SELECT status, reason FROM jobs'), [('queued', 'draining')])
