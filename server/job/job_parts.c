@@ -176,9 +176,13 @@ int gdfo_job_adds_rows(const struct gdfo_task *task)
 }
 
 /* What a task may say to a masked language model alone, and what that cannot do yet. */
-static enum gdfo_status check_masked(const struct gdfo_job_parts *p, struct gdfo_error *err)
+static enum gdfo_status check_masked(const struct gdfo_job_parts *p,
+                                     const struct gdfo_job_deps *deps, struct gdfo_error *err)
 {
     const int is_masked = gdfo_teacher_caps(p->teacher)->is_masked;
+    const int needs_student = p->spec->ops->needs_student;
+    const char *name = p->spec->head.student;
+    const struct gdfo_model_entry *student = name[0] ? gdfo_models_find(deps->models, name) : NULL;
     enum gdfo_status status = GDFO_STATUS_OK;
     if (!is_masked && gdfo_task_has_mask(p->task)) {
         status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
@@ -188,15 +192,14 @@ static enum gdfo_status check_masked(const struct gdfo_job_parts *p, struct gdfo
         status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
                                 "prompt added: the teacher is no masked language model; want "
                                 "inserted");
-    } else if (is_masked && p->student_model) {
+    } else if (is_masked && needs_student) {
         status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
                                 "method %s learns a student from the teacher: there is none yet "
                                 "for a masked language model; want bbt or random",
                                 p->spec->ops->name);
-    } else if (p->student_model && gdfo_model_config(p->student_model)->is_masked) {
+    } else if (needs_student && student && student->config.is_masked) {
         status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
-                                "student %s is a masked language model: want a causal one",
-                                p->student_name);
+                                "student %s is a masked language model: want a causal one", name);
     }
     return status;
 }
@@ -295,7 +298,7 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
         status = open_teacher(p, deps, job, use, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = check_masked(p, err);
+        status = check_masked(p, deps, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = make_forms(p, err);

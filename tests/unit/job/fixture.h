@@ -40,6 +40,8 @@ struct jobs_order {
     const char *options; /* further hyperparameters, the same way */
     const char *budget;  /* {"evals":14} */
     const char *suffix;  /* none */
+    const char *words;   /* verbalizer: JOBS_WORDS */
+    const char *teacher; /* local */
     const char *rules;   /* further members of the method, the same way */
 };
 
@@ -148,9 +150,10 @@ static inline void jobs_write_spec(struct jobs *j, const struct jobs_order *o, c
     struct gdfo_json_writer w;
     struct gdfo_buf b;
     gdfo_buf_init(&b, (size_t)1 << 20);
-    gdfo_buf_addf(&b, "{\"model\":\"local\",\"training_file\":\"%s\",\"seed\":7,", file_id);
+    gdfo_buf_addf(&b, "{\"model\":\"%s\",\"training_file\":\"%s\",\"seed\":7,",
+                  o->teacher ? o->teacher : "local", file_id);
     gdfo_buf_addf(&b, "\"method\":{\"type\":\"%s\",\"%s\":{\"task\":{%s%s},", method, method,
-                  JOBS_WORDS, o->task ? o->task : "");
+                  o->words ? o->words : JOBS_WORDS, o->task ? o->task : "");
     gdfo_buf_addf(&b, "\"budget\":%s,", o->budget ? o->budget : "{\"evals\":14}");
     gdfo_buf_addf(&b,
                   "\"hyperparameters\":{\"n_prompt_tokens\":3,\"intrinsic_dim\":8,\"popsize\":4,"
@@ -183,7 +186,9 @@ static inline struct gdfo_store_job jobs_submit(struct jobs *j, const struct job
                                      .suffix = o->suffix,
                                      .seed = 7};
     jobs_write_spec(j, o, file.id, &spec);
-    gdfo_test_ok(gdfo_store_teacher_get(j->deps.store, "local", &t, &j->err), &j->err);
+    gdfo_test_ok(
+        gdfo_store_teacher_get(j->deps.store, o->teacher ? o->teacher : "local", &t, &j->err),
+        &j->err);
     row.tch = t.tch;
     row.spec = spec.text.data;
     row.caps = spec.caps;
