@@ -41,7 +41,7 @@ void gdfo_bert_layer_norm(float *x, const struct gdfo_bert_norm *norm)
 static void gelu(float *x, size_t n, const struct gdfo_math *math)
 {
     float z[BLOCK];
-    float e[BLOCK];
+    float e[BLOCK] = {0}; /* without it gcc 12 under ASan warns: it cannot see that n > 0 */
     for (size_t i = 0; i < n; i++) {
         z[i] = fabsf(x[i]) * 0.70710678118654752F;
         e[i] = -z[i] * z[i];
@@ -60,7 +60,7 @@ static void gelu(float *x, size_t n, const struct gdfo_math *math)
 /* x (1 + tanh u) / 2 = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
 static void gelu_tanh(float *x, size_t n, const struct gdfo_math *math)
 {
-    float e[BLOCK];
+    float e[BLOCK] = {0}; /* without it gcc 12 under ASan warns: it cannot see that n > 0 */
     for (size_t i = 0; i < n; i++) {
         e[i] = -1.5957691216057308F * (x[i] + 0.044715F * x[i] * x[i] * x[i]);
     }
