@@ -449,13 +449,15 @@ static enum gdfo_status start_threads(struct gdfo_sched *s, unsigned n, struct g
         struct seat *seat = &s->seats[i];
         seat->sched = s;
         seat->is_janitor = i == 0;
+        /* With the lock held: a worker must not claim a job before its seat counts, or the janitor
+         * takes that job for one that nobody runs. */
+        gdfo_lock_acquire(s->lock);
         seat->thread = gdfo_thread_start(i == 0 ? "janitor" : "worker", serve, seat);
+        s->n_seats = seat->thread ? i + 1 : i;
+        gdfo_lock_release(s->lock);
         if (!seat->thread) {
             return gdfo_error_set(err, GDFO_STATUS_NO_MEMORY, "cannot start thread %u of %u", i, n);
         }
-        gdfo_lock_acquire(s->lock);
-        s->n_seats = i + 1;
-        gdfo_lock_release(s->lock);
     }
     return GDFO_STATUS_OK;
 }

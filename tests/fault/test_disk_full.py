@@ -181,7 +181,7 @@ class NoRoom(Survival):
         self.limit(1 << 20)                                 # the database is far smaller
         status, answer = self.put(big)
         self.assertEqual((status, answer['error']['code']), (503, 'storage_full'), answer)
-        self.assertEqual(os.listdir(os.path.join(self.daemon.data, 'tmp')), [])
+        self.daemon.until('tmp/ to be empty', lambda: not os.listdir(os.path.join(self.daemon.data, 'tmp')))
         self.assertEqual(sum(len(names) for _, _, names in os.walk(os.path.join(self.daemon.data, 'blobs'))), 0)
         self.assertEqual(self.daemon.get('/v1/files')['data'], [])
         self.limit(resource.RLIM_INFINITY)
