@@ -124,7 +124,7 @@ static void stop_precision(struct gdfo_lifecycle *l)
 static enum gdfo_status start_models(struct gdfo_lifecycle *l, struct gdfo_error *err)
 {
     const struct gdfo_config *c = l->config;
-    const struct gdfo_models_setup setup = {c->precision, c->memory_bytes};
+    const struct gdfo_models_setup setup = {c->precision, c->memory_bytes, l->pool};
     enum gdfo_status status = gdfo_models_create(&l->models, c->models_dir, err);
     if (status == GDFO_STATUS_OK) {
         gdfo_models_set_up(l->models, &setup);

@@ -19,7 +19,6 @@
 
 #define MODELS_MAX       256
 #define MODEL_MAX_BYTES  ((uint64_t)16 << 30) /* weights of one model, whatever the ceiling */
-#define BLOCK            32                   /* weights that share an int8 scale */
 #define PATH_BYTES       4096
 #define HASH_CHUNK_BYTES (1u << 20)
 #define WEIGHTS_FILE     "/model.safetensors" /* of a Hugging Face folder */
@@ -368,15 +367,22 @@ enum gdfo_status gdfo_models_alias(struct gdfo_models *m, const char *name, cons
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-/* What could never be loaded is no teacher and no student. */
-static void leave_out_too_large(struct gdfo_models *m)
+enum gdfo_precision gdfo_models_setting_for(const struct gdfo_models *m,
+                                            const struct gdfo_model_entry *e)
 {
     enum gdfo_precision p = m->setup.precision == GDFO_PRECISION_AUTO
                                 ? GDFO_PRECISION_F32
                                 : (enum gdfo_precision)m->setup.precision;
+    return gdfo_models_bytes(e, p) > 0 ? p : GDFO_PRECISION_F32;
+}
+
+/* What could never be loaded is no teacher and no student. */
+static void leave_out_too_large(struct gdfo_models *m)
+{
     char quoted[300];
     size_t n = 0;
     for (size_t i = 0; i < m->n; i++) {
+        enum gdfo_precision p = gdfo_models_setting_for(m, &m->slots[i].entry);
         uint64_t bytes = gdfo_models_bytes(&m->slots[i].entry, p);
         if (m->setup.memory_bytes > 0 && bytes > m->setup.memory_bytes) {
             gdfo_log(GDFO_LOG_WARN, "models",
@@ -404,13 +410,7 @@ const struct gdfo_models_setup *gdfo_models_setup_of(const struct gdfo_models *m
 
 uint64_t gdfo_models_bytes(const struct gdfo_model_entry *e, enum gdfo_precision precision)
 {
-    uint64_t bytes = e->params * sizeof(float);
-    switch (precision) {
-    case GDFO_PRECISION_F32: break;
-    case GDFO_PRECISION_BF16: bytes += e->params * 2; break;
-    case GDFO_PRECISION_INT8: bytes += e->params + e->params / BLOCK * sizeof(float); break;
-    }
-    return bytes;
+    return gdfo_model_bytes_for(&e->config, precision);
 }
 
 static size_t real_slot(const struct gdfo_models *m, const char *name)
@@ -569,9 +569,10 @@ static enum gdfo_status load(struct gdfo_models *m, struct slot *slot,
                              enum gdfo_precision precision, struct gdfo_error *err)
 {
     struct open_model o;
-    struct gdfo_model_options options = {.memory_max_bytes = MODEL_MAX_BYTES,
-                                         .precision = precision};
+    struct gdfo_model_options options = {
+        .memory_max_bytes = MODEL_MAX_BYTES, .precision = precision, .pool = m->setup.pool};
     struct loaded *l = &slot->loaded[precision];
+    char quoted[300];
     char sha256[65];
     enum gdfo_status status = open_model_open(&o, m, &slot->entry, err);
     if (status != GDFO_STATUS_OK) {
@@ -589,6 +590,9 @@ static enum gdfo_status load(struct gdfo_models *m, struct slot *slot,
     if (status == GDFO_STATUS_OK) {
         l->bytes = gdfo_models_bytes(&slot->entry, precision);
         m->in_use += l->bytes;
+        gdfo_log(GDFO_LOG_INFO, "models", "ev=loaded file=%s precision=%s bytes=%" PRIu64,
+                 gdfo_log_quote(slot->entry.file, quoted, (int)sizeof quoted),
+                 gdfo_precision_name(precision), l->bytes);
     }
     open_model_close(&o);
     return status;

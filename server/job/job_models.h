@@ -27,12 +27,14 @@
  */
 struct gdfo_models;
 struct gdfo_model;
+struct gdfo_pool;
 
 #define GDFO_PRECISION_AUTO GDFO_PRECISION_COUNT /* the fastest that is faithful */
 
 struct gdfo_models_setup {
-    int precision;         /* enum gdfo_precision, or GDFO_PRECISION_AUTO */
-    uint64_t memory_bytes; /* ceiling of all models and all work; 0 = none */
+    int precision;          /* enum gdfo_precision, or GDFO_PRECISION_AUTO */
+    uint64_t memory_bytes;  /* ceiling of all models and all work; 0 = none */
+    struct gdfo_pool *pool; /* for loading; NULL: the calling thread alone */
 };
 
 struct gdfo_model_entry {
@@ -66,7 +68,12 @@ GDFO_MUST_USE enum gdfo_status gdfo_models_alias(struct gdfo_models *m, const ch
 void gdfo_models_set_up(struct gdfo_models *m, const struct gdfo_models_setup *setup);
 const struct gdfo_models_setup *gdfo_models_setup_of(const struct gdfo_models *m);
 
-/* Memory of a loaded model: its floats, and the packed copy of a reduced precision. */
+/* The precision of the setting, f32 for AUTO and where the model's family has f32 alone. */
+enum gdfo_precision gdfo_models_setting_for(const struct gdfo_models *m,
+                                            const struct gdfo_model_entry *e);
+
+/* Memory of a loaded model: its floats, and the packed copy of a reduced precision; 0 when its
+ * family lacks the precision. */
 uint64_t gdfo_models_bytes(const struct gdfo_model_entry *e, enum gdfo_precision precision);
 
 struct gdfo_models_want {

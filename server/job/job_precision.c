@@ -68,7 +68,7 @@ static int is_candidate(const struct gdfo_models *models, const struct gdfo_mode
 {
     const struct gdfo_models_want want = {.teacher = e->name, .precision = p};
     struct gdfo_error err = {0};
-    return gdfo_precision_is_available(p) &&
+    return gdfo_precision_is_available(p) && gdfo_models_bytes(e, p) > 0 &&
            gdfo_models_fits(models, &want, &err) == GDFO_STATUS_OK;
 }
 
@@ -97,7 +97,7 @@ int gdfo_job_precision_known(struct gdfo_store *store, const struct gdfo_models 
         return 1;
     }
     if (setting != GDFO_PRECISION_AUTO) {
-        *out = (enum gdfo_precision)setting;
+        *out = gdfo_models_setting_for(models, e);
         return 1;
     }
     for (size_t i = 0; i < N_REDUCED; i++) {

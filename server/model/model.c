@@ -33,6 +33,18 @@ static double spread(const float *x, size_t n)
     return sqrt(sum / (double)n);
 }
 
+uint64_t gdfo_model_bytes_for(const struct gdfo_model_config *config, enum gdfo_precision precision)
+{
+    const struct gdfo_family_ops *family = gdfo_family_find(config->architecture);
+    size_t n_floats = family ? family->weights_floats(config) : 0;
+    if (n_floats == 0 || n_floats > SIZE_MAX / sizeof(float) ||
+        (precision != GDFO_PRECISION_F32 && !family->packs_bytes)) {
+        return 0;
+    }
+    return (uint64_t)n_floats * sizeof(float) +
+           (precision == GDFO_PRECISION_F32 ? 0 : family->packs_bytes(config, precision));
+}
+
 static enum gdfo_status plan(struct gdfo_model *m, const struct gdfo_model_options *options,
                              struct gdfo_error *err)
 {

@@ -55,4 +55,9 @@ double gdfo_model_embed_std(
 uint64_t gdfo_model_bytes(const struct gdfo_model *m);
 enum gdfo_precision gdfo_model_precision(const struct gdfo_model *m);
 
+/* What gdfo_model_bytes will be, before anything is read; 0 when no model of these shapes can be
+ * opened in this precision: its family is not here, or lacks it. */
+uint64_t gdfo_model_bytes_for(const struct gdfo_model_config *config,
+                              enum gdfo_precision precision);
+
 #endif
