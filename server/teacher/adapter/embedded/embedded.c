@@ -643,10 +643,11 @@ static uint64_t embedded_memory(const struct gdfo_model_config *c,
     uint64_t k = (uint64_t)c->n_kv_heads * c->d_head;
     uint64_t n = context_of(c);
     uint64_t threads = env->pool ? gdfo_pool_threads(env->pool) : 1;
-    uint64_t workspace = (POSITIONS_MAX + GDFO_GEMM_TILE) * (c->d_model + 2 * q + 2 * k) +
-                         threads * (GDFO_GEMM_TILE * (c->d_model + 2 * (uint64_t)c->d_ff) +
-                                    n * (2 * (uint64_t)c->d_head + 8) + 65536) +
-                         n * c->n_rot;
+    uint64_t workspace =
+        (POSITIONS_MAX + GDFO_GEMM_TILE) * (c->d_model + 2 * q + 2 * k) +
+        threads * (GDFO_GEMM_TILE * (3 * (uint64_t)c->d_model + 5 * (uint64_t)c->d_ff) +
+                   n * (2 * (uint64_t)c->d_head + 8) + 65536) +
+        n * c->n_rot;
     uint64_t answers = RUNS_MAX * (uint64_t)(c->d_model + ANSWER_FLOATS);
     uint64_t one_text = (uint64_t)c->n_layers * c->n_kv_heads * 2 * n * (c->d_head + 16u);
     uint64_t texts = env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT;
