@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define BLOCK             32 /* candidates in one GEMM; padded with zeros, so its shape never varies */
+#define TILE              512 /* rows of A in one GEMM, even: a megabyte at dim 500 */
+#define NORMALS           256 /* drawn at once; even, as one block of the stream is a pair */
 #define DIM_MAX           16384
 #define MATRIX_MAX_FLOATS ((size_t)1 << 30)
 #define ROW_DECAY         0.5
@@ -15,30 +17,48 @@
 struct gdfo_projection {
     size_t n_prompt_tokens, d_model, n_rows, dim; /* n_rows: D */
     double alpha;
-    float *matrix;                          /* [D][dim], NULL for identity */
-    float *z;                               /* [BLOCK][dim] scratch */
-    float *block;                           /* [BLOCK][D] scratch */
+    enum gdfo_projection_kind kind;
+    struct gdfo_rng rng;                    /* start of the stream that a random A is drawn from */
+    double spread;                          /* NORMAL: deviation of an entry, UNIFORM: its bound */
+    float *matrix;                          /* [D][dim], NULL when A is not stored */
+    float *tile;                            /* [TILE][dim] scratch, NULL when A is stored */
+    float *z;                               /* [BLOCK][dim] scratch, NULL for identity */
+    float *block;                           /* [BLOCK][TILE] scratch */
     struct gdfo_projection_column *columns; /* [dim], VOCAB only */
 };
 
 /* ---- drawing A ---- */
 
-static void fill_normal(struct gdfo_projection *p, const struct gdfo_projection_spec *spec)
+/* Entries first..first+n-1 of a random A, in reading order; first is even. A block of the stream
+ * makes two of them. */
+static void draw_entries(const struct gdfo_projection *p, size_t first, size_t n, float *out)
 {
-    struct gdfo_rng rng = gdfo_rng_stream(spec->seed, "projection");
-    double std = spec->alpha * spec->std_embedding / sqrt((double)p->dim);
-    for (size_t i = 0; i < p->n_rows * p->dim; i++) {
-        p->matrix[i] = (float)(std * gdfo_rng_normal(&rng));
+    struct gdfo_rng rng = p->rng;
+    double x[NORMALS];
+    rng.counter += first / 2;
+    for (size_t i = 0; i < n && p->kind == GDFO_PROJECTION_UNIFORM; i++) {
+        out[i] = (float)(p->spread * (2 * gdfo_rng_uniform(&rng) - 1));
+    }
+    for (size_t i = 0; i < n && p->kind == GDFO_PROJECTION_NORMAL; i += NORMALS) {
+        size_t count = n - i < NORMALS ? n - i : NORMALS;
+        gdfo_rng_normals(&rng, x, count);
+        for (size_t j = 0; j < count; j++) {
+            out[i + j] = (float)(p->spread * x[j]);
+        }
     }
 }
 
-static void fill_uniform(struct gdfo_projection *p, const struct gdfo_projection_spec *spec)
+static int is_random(enum gdfo_projection_kind kind)
 {
-    struct gdfo_rng rng = gdfo_rng_stream(spec->seed, "projection");
-    double bound = 1 / sqrt((double)p->dim);
-    for (size_t i = 0; i < p->n_rows * p->dim; i++) {
-        p->matrix[i] = (float)(bound * (2 * gdfo_rng_uniform(&rng) - 1));
-    }
+    return kind == GDFO_PROJECTION_NORMAL || kind == GDFO_PROJECTION_UNIFORM;
+}
+
+static int is_stored(const struct gdfo_projection_spec *spec)
+{
+    size_t held = spec->n_held > 0 ? spec->n_held : 1;
+    size_t entries = spec->n_prompt_tokens * spec->d_model * spec->dim; /* checked */
+    return !is_random(spec->kind) ||
+           entries <= GDFO_PROJECTION_STORED_MAX_BYTES / sizeof(float) / held;
 }
 
 static void fill_given(struct gdfo_projection *p, const struct gdfo_projection_spec *spec)
@@ -200,25 +220,34 @@ static enum gdfo_status check_spec(const struct gdfo_projection_spec *spec, stru
     return spec->kind == GDFO_PROJECTION_VOCAB ? check_words(spec, err) : GDFO_STATUS_OK;
 }
 
-static int alloc_arrays(struct gdfo_projection *p, enum gdfo_projection_kind kind)
+static int alloc_arrays(struct gdfo_projection *p, const struct gdfo_projection_spec *spec)
 {
-    if (kind == GDFO_PROJECTION_IDENTITY) {
+    if (p->kind == GDFO_PROJECTION_IDENTITY) {
         return 1;
     }
-    p->matrix = gdfo_mem_aligned(p->n_rows * p->dim, sizeof *p->matrix);
+    if (is_stored(spec)) {
+        p->matrix = gdfo_mem_aligned(p->n_rows * p->dim, sizeof *p->matrix);
+    } else {
+        p->tile = gdfo_mem_aligned(TILE * p->dim, sizeof *p->tile);
+    }
     p->z = gdfo_mem_aligned(BLOCK * p->dim, sizeof *p->z);
-    p->block = gdfo_mem_aligned(BLOCK * p->n_rows, sizeof *p->block);
-    if (kind == GDFO_PROJECTION_VOCAB) {
+    p->block = gdfo_mem_aligned((size_t)BLOCK * TILE, sizeof *p->block);
+    if (p->kind == GDFO_PROJECTION_VOCAB) {
         p->columns = gdfo_mem_array(p->dim, sizeof *p->columns);
     }
-    return p->matrix && p->z && p->block && (kind != GDFO_PROJECTION_VOCAB || p->columns);
+    return (p->matrix || p->tile) && p->z && p->block &&
+           (p->kind != GDFO_PROJECTION_VOCAB || p->columns);
 }
 
 static void fill(struct gdfo_projection *p, const struct gdfo_projection_spec *spec)
 {
     switch (spec->kind) {
-    case GDFO_PROJECTION_NORMAL: fill_normal(p, spec); break;
-    case GDFO_PROJECTION_UNIFORM: fill_uniform(p, spec); break;
+    case GDFO_PROJECTION_NORMAL:
+    case GDFO_PROJECTION_UNIFORM:
+        if (p->matrix) {
+            draw_entries(p, 0, p->n_rows * p->dim, p->matrix);
+        }
+        break;
     case GDFO_PROJECTION_VOCAB: fill_vocab(p, spec); break;
     case GDFO_PROJECTION_GIVEN: fill_given(p, spec); break;
     case GDFO_PROJECTION_IDENTITY: break;
@@ -243,7 +272,13 @@ enum gdfo_status gdfo_projection_create(struct gdfo_projection **out,
     p->n_rows = spec->n_prompt_tokens * spec->d_model;
     p->dim = spec->dim;
     p->alpha = spec->alpha;
-    if (!alloc_arrays(p, spec->kind)) {
+    p->kind = spec->kind;
+    p->rng = gdfo_rng_stream(spec->seed, "projection");
+    p->spread = 1 / sqrt((double)p->dim);
+    if (p->kind == GDFO_PROJECTION_NORMAL) {
+        p->spread = spec->alpha * spec->std_embedding / sqrt((double)p->dim);
+    }
+    if (!alloc_arrays(p, spec)) {
         gdfo_projection_destroy(p);
         return gdfo_error_no_memory(err, "a projection");
     }
@@ -256,6 +291,7 @@ void gdfo_projection_destroy(struct gdfo_projection *p)
 {
     if (p) {
         gdfo_mem_free(p->matrix);
+        gdfo_mem_free(p->tile);
         gdfo_mem_free(p->z);
         gdfo_mem_free(p->block);
         gdfo_mem_free(p->columns);
@@ -271,6 +307,13 @@ size_t gdfo_projection_dim(const struct gdfo_projection *p)
 size_t gdfo_projection_rows(const struct gdfo_projection *p)
 {
     return p->n_rows;
+}
+
+size_t gdfo_projection_bytes(const struct gdfo_projection *p)
+{
+    size_t floats = (p->matrix ? p->n_rows * p->dim : 0) + (p->tile ? TILE * p->dim : 0) +
+                    (p->z ? BLOCK * p->dim + (size_t)BLOCK * TILE : 0);
+    return sizeof *p + floats * sizeof(float) + (p->columns ? p->dim * sizeof *p->columns : 0);
 }
 
 struct gdfo_projection_column gdfo_projection_column(const struct gdfo_projection *p, size_t j)
@@ -301,59 +344,94 @@ static void apply_identity(const struct gdfo_projection *p, const struct gdfo_pr
     }
 }
 
-/* block[c] = s A z_c for up to BLOCK candidates from `first`. */
-static void multiply(struct gdfo_projection *p, const struct gdfo_projection_input *in,
-                     size_t first, size_t count)
+/* TILE rows of A from `first` on: in place, or drawn again into the scratch tile. */
+static const float *rows_of(const struct gdfo_projection *p, size_t first, size_t count)
 {
-    struct gdfo_gemm g = {.op = GDFO_GEMM_NT,
-                          .m = BLOCK,
-                          .n = p->n_rows,
-                          .k = p->dim,
-                          .a = p->z,
-                          .b = p->matrix,
-                          .c = p->block,
-                          .lda = p->dim,
-                          .ldb = p->dim,
-                          .ldc = p->n_rows};
+    if (p->matrix) {
+        return p->matrix + first * p->dim;
+    }
+    draw_entries(p, first * p->dim, count * p->dim, p->tile);
+    return p->tile;
+}
+
+/* Up to BLOCK candidates from `first` on, scaled, zeros behind them. */
+static void put_z(struct gdfo_projection *p, const struct gdfo_projection_input *in, size_t first)
+{
+    size_t count = in->n - first < BLOCK ? in->n - first : BLOCK;
     memset(p->z, 0, BLOCK * p->dim * sizeof *p->z);
     for (size_t i = 0; i < count * p->dim; i++) {
         p->z[i] = (float)(in->scale * in->z[first * p->dim + i]);
     }
+}
+
+/* Rows of A and the candidates that meet in one GEMM. */
+struct patch {
+    const float *rows; /* [n_rows][dim] */
+    size_t first_row, n_rows, first_candidate, n_candidates;
+};
+
+static void add_patch(struct gdfo_projection *p, const struct patch *at, float *prompts)
+{
+    struct gdfo_gemm g = {.op = GDFO_GEMM_NT,
+                          .m = BLOCK,
+                          .n = at->n_rows,
+                          .k = p->dim,
+                          .a = p->z,
+                          .b = at->rows,
+                          .c = p->block,
+                          .lda = p->dim,
+                          .ldb = p->dim,
+                          .ldc = TILE};
     gdfo_gemm(&g);
+    for (size_t c = 0; c < at->n_candidates; c++) {
+        float *prompt = prompts + (at->first_candidate + c) * p->n_rows + at->first_row;
+        for (size_t i = 0; i < at->n_rows; i++) {
+            prompt[i] += p->block[c * TILE + i];
+        }
+    }
 }
 
 void gdfo_projection_apply(struct gdfo_projection *p, const struct gdfo_projection_input *in,
                            float *prompts)
 {
-    if (!p->matrix) {
+    if (p->kind == GDFO_PROJECTION_IDENTITY) {
         apply_identity(p, in, prompts);
         return;
     }
-    for (size_t first = 0; first < in->n; first += BLOCK) {
-        size_t count = in->n - first < BLOCK ? in->n - first : BLOCK;
-        multiply(p, in, first, count);
-        for (size_t c = 0; c < count; c++) {
-            float *prompt = prompts + (first + c) * p->n_rows;
-            put_base(p, in, prompt);
-            for (size_t i = 0; i < p->n_rows; i++) {
-                prompt[i] += p->block[c * p->n_rows + i];
+    for (size_t c = 0; c < in->n; c++) {
+        put_base(p, in, prompts + c * p->n_rows);
+    }
+    for (size_t row = 0; row < p->n_rows; row += TILE) {
+        struct patch at = {.first_row = row};
+        at.n_rows = p->n_rows - row < TILE ? p->n_rows - row : TILE;
+        at.rows = rows_of(p, row, at.n_rows);
+        for (size_t first = 0; first < in->n; first += BLOCK) {
+            if (row == 0 || in->n > BLOCK) {
+                put_z(p, in, first);
             }
+            at.first_candidate = first;
+            at.n_candidates = in->n - first < BLOCK ? in->n - first : BLOCK;
+            add_patch(p, &at, prompts);
         }
     }
 }
 
 void gdfo_projection_pull_back(const struct gdfo_projection *p, const float *dp, double *dz)
 {
-    if (!p->matrix) {
+    if (p->kind == GDFO_PROJECTION_IDENTITY) {
         for (size_t i = 0; i < p->n_rows; i++) {
             dz[i] = p->alpha * (double)dp[i];
         }
         return;
     }
     memset(dz, 0, p->dim * sizeof *dz);
-    for (size_t i = 0; i < p->n_rows; i++) {
-        for (size_t j = 0; j < p->dim; j++) {
-            dz[j] += (double)dp[i] * (double)p->matrix[i * p->dim + j];
+    for (size_t row = 0; row < p->n_rows; row += TILE) {
+        size_t count = p->n_rows - row < TILE ? p->n_rows - row : TILE;
+        const float *rows = rows_of(p, row, count);
+        for (size_t i = 0; i < count; i++) {
+            for (size_t j = 0; j < p->dim; j++) {
+                dz[j] += (double)dp[row + i] * (double)rows[i * p->dim + j];
+            }
         }
     }
 }

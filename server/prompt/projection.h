@@ -21,7 +21,16 @@
  *                             Meant for small dims (10 to 50): mixtures of many tokens are Gaussian
  *                             again, and vocabulary directions are strong because they are not.
  *   GDFO_PROJECTION_GIVEN     the caller's columns (a student's subspace), times alpha
+ *
+ * Stored or not. A is D * dim floats: 102 MB at 50 x 1024 and dim 500, and a method that searches
+ * every layer has 24 or more of them. A random A (NORMAL, UNIFORM) is therefore kept only while all
+ * projections that are held at once (n_held) fit GDFO_PROJECTION_STORED_MAX_BYTES together; beyond
+ * that it is drawn again, tile by tile, whenever it is used, since its stream is counter-based.
+ * Both ways compute with the same tiles and give the same bits; drawing costs some 25 ns an entry.
+ * VOCAB and GIVEN are always stored.
  */
+#define GDFO_PROJECTION_STORED_MAX_BYTES ((size_t)256 << 20)
+
 enum gdfo_projection_kind {
     GDFO_PROJECTION_NORMAL,
     GDFO_PROJECTION_UNIFORM,
@@ -38,7 +47,8 @@ struct gdfo_projection_spec {
     size_t n_prompt_tokens, d_model, dim;
     double alpha; /* > 0 */
     uint64_t seed;
-    double std_embedding;                   /* NORMAL: gdfo_embedding_std */
+    size_t n_held;        /* projections of this size held at once, this one included; 0 = 1 */
+    double std_embedding; /* NORMAL: gdfo_embedding_std */
     const struct gdfo_embedding *embedding; /* VOCAB */
     struct gdfo_prompt_words words;         /* VOCAB: tokens that may be drawn */
     const float *reference;                 /* VOCAB: [n_prompt_tokens][d_model], usually p0 */
@@ -54,6 +64,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_projection_create(struct gdfo_projection **o
 void gdfo_projection_destroy(struct gdfo_projection *p);
 size_t gdfo_projection_dim(const struct gdfo_projection *p);
 size_t gdfo_projection_rows(const struct gdfo_projection *p); /* D */
+
+size_t gdfo_projection_bytes(const struct gdfo_projection *p); /* of memory held */
 
 /* What a column of VOCAB does; row is SIZE_MAX for the other kinds. */
 struct gdfo_projection_column {
@@ -71,8 +83,8 @@ struct gdfo_projection_input {
 };
 
 /*
- * prompts[c] = p0 + g + s A z_c for all candidates in one GEMM per 32. A prompt's bits do not
- * depend on n or on its place among the candidates. Allocates nothing.
+ * prompts[c] = p0 + g + s A z_c for 32 candidates in one pass over A. A prompt's bits do not
+ * depend on n, on its place among the candidates, or on whether A is stored. Allocates nothing.
  *
  *   prompts  [n][n_prompt_tokens][d_model], caller's storage
  */

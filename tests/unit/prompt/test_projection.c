@@ -422,6 +422,102 @@ static void out_of_memory_is_reported(void **state)
     assert_int_equal(status, GDFO_STATUS_OK);
 }
 
+/* ---- stored or drawn again ---- */
+
+#define MANY 1000000000 /* held at once: never stored */
+
+/* 600 rows are more than one tile, 45 candidates more than one block, and dimensions are odd. */
+static void a_matrix_drawn_again_gives_the_bits_of_a_stored_one(void **state)
+{
+    enum { TOKENS = 100, ROWS = TOKENS * H, N = 45, DIM_MAX_HERE = 301 };
+    static const size_t dims[] = {1, 7, DIM_MAX_HERE};
+    static const enum gdfo_projection_kind kinds[] = {GDFO_PROJECTION_NORMAL,
+                                                      GDFO_PROJECTION_UNIFORM};
+    static double z[N * DIM_MAX_HERE];
+    static float base[ROWS];
+    static float prompts[2][N * ROWS];
+    struct gdfo_rng rng = gdfo_rng_stream(9, "z");
+    struct gdfo_projection_input in = {.z = z, .n = N, .p0 = base, .scale = 0.7};
+    (void)state;
+    gdfo_rng_normals(&rng, z, N * DIM_MAX_HERE);
+    for (size_t k = 0; k < 6; k++) {
+        struct gdfo_projection_spec spec = spec_of(kinds[k % 2], dims[k / 2]);
+        double back[2][DIM_MAX_HERE];
+        spec.n_prompt_tokens = TOKENS;
+        for (size_t way = 0; way < 2; way++) {
+            struct gdfo_projection *p;
+            spec.n_held = way == 0 ? 1 : MANY;
+            p = make(&spec);
+            memset(prompts[way], 0, sizeof prompts[way]);
+            gdfo_projection_apply(p, &in, prompts[way]);
+            gdfo_projection_pull_back(p, prompts[way] + ROWS, back[way]);
+            gdfo_projection_destroy(p);
+        }
+        assert_memory_equal(prompts[0], prompts[1], sizeof prompts[0]);
+        assert_memory_equal(back[0], back[1], spec.dim * sizeof back[0][0]);
+        assert_true(fabsf(prompts[1][N * ROWS - 1]) > 0);
+    }
+}
+
+/* The entries are the numbers of the stream in reading order: what a job's seed has always meant.
+ */
+static void entries_follow_the_stream_in_reading_order(void **state)
+{
+    enum { DIM = 5 };
+    (void)state;
+    for (size_t way = 0; way < 4; way++) {
+        int is_normal = way % 2 == 0;
+        struct gdfo_projection_spec spec =
+            spec_of(is_normal ? GDFO_PROJECTION_NORMAL : GDFO_PROJECTION_UNIFORM, DIM);
+        struct gdfo_rng rng = gdfo_rng_stream(spec.seed, "projection");
+        struct gdfo_projection *p;
+        float c[DIM][D];
+        spec.n_held = way < 2 ? 0 : MANY;
+        p = make(&spec);
+        for (size_t j = 0; j < DIM; j++) {
+            column(p, j, c[j]);
+        }
+        for (size_t i = 0; i < (size_t)D * DIM; i++) {
+            double want = is_normal ? 0.5 * 0.1 / sqrt(DIM) * gdfo_rng_normal(&rng)
+                                    : 1 / sqrt(DIM) * (2 * gdfo_rng_uniform(&rng) - 1);
+            gdfo_test_near((double)c[i % DIM][i / DIM], want, 4e-8); /* a float of 0.5 */
+        }
+        gdfo_projection_destroy(p);
+    }
+}
+
+/* 24 layers of RoBERTa-large, 50 tokens of 1024, dimension 500: stored 2.46 GB. */
+static void the_projections_of_all_layers_stay_small(void **state)
+{
+    struct gdfo_projection_spec spec = spec_of(GDFO_PROJECTION_NORMAL, 500);
+    struct gdfo_projection *p;
+    (void)state;
+    spec.n_prompt_tokens = 50;
+    spec.d_model = 1024;
+    spec.n_held = 24;
+    p = make(&spec);
+    assert_true(24 * gdfo_projection_bytes(p) < (size_t)64 << 20);
+    gdfo_projection_destroy(p);
+    spec.d_model = 100; /* 10 MB each */
+    p = make(&spec);
+    assert_in_range(gdfo_projection_bytes(p), (size_t)5000 * 500 * 4, (size_t)12 << 20);
+    gdfo_projection_destroy(p);
+}
+
+static void what_cannot_be_drawn_again_is_stored(void **state)
+{
+    struct gdfo_projection_spec spec = spec_of(GDFO_PROJECTION_VOCAB, 8);
+    struct gdfo_projection *p;
+    float one[D];
+    (void)state;
+    spec.n_held = MANY;
+    p = make(&spec);
+    column(p, 3, one);
+    assert_true(gdfo_projection_bytes(p) >= D * 8 * sizeof(float));
+    assert_in_range(gdfo_projection_column(p, 3).row, 0, P - 1);
+    gdfo_projection_destroy(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,6 +537,10 @@ int main(void)
         cmocka_unit_test(numbers_that_cannot_be_are_refused),
         cmocka_unit_test(words_that_cannot_be_are_refused),
         cmocka_unit_test(out_of_memory_is_reported),
+        cmocka_unit_test(a_matrix_drawn_again_gives_the_bits_of_a_stored_one),
+        cmocka_unit_test(entries_follow_the_stream_in_reading_order),
+        cmocka_unit_test(the_projections_of_all_layers_stay_small),
+        cmocka_unit_test(what_cannot_be_drawn_again_is_stored),
     };
     gdfo_gemm_init(); /* one BLAS thread, as in the daemon */
     return cmocka_run_group_tests(tests, fill_table, NULL);
