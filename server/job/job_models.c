@@ -203,16 +203,33 @@ static int has_model_name(const char *file)
            (ends_with(file, ".gguf") || ends_with(file, ".safetensors"));
 }
 
-/* A folder below the models folder that holds model.safetensors: a model of the folder's name. */
-static int is_model_folder(const struct gdfo_models *m, const char *name)
+static int folder_has(const struct gdfo_models *m, const char *name, const char *file)
 {
     char path[PATH_BYTES + 256];
     struct stat about;
-    if (name[0] == '.' || strlen(name) >= sizeof((struct gdfo_model_entry *)0)->name) {
+    (void)snprintf(path, sizeof path, "%s/%s%s", m->folder, name, file);
+    return lstat(path, &about) == 0 && (file[0] != '\0' || S_ISDIR(about.st_mode));
+}
+
+/* A folder (no link) below the models folder that holds model.safetensors: a model of the folder's
+ * name. */
+static int is_model_folder(const struct gdfo_models *m, const char *name)
+{
+    char quoted[600];
+    if (name[0] == '.' || strlen(name) >= sizeof((struct gdfo_model_entry *)0)->name ||
+        !folder_has(m, name, "")) {
         return 0;
     }
-    (void)snprintf(path, sizeof path, "%s/%s" WEIGHTS_FILE, m->folder, name);
-    return lstat(path, &about) == 0;
+    if (folder_has(m, name, WEIGHTS_FILE)) {
+        return 1;
+    }
+    if (folder_has(m, name, WEIGHTS_FILE ".index.json")) {
+        gdfo_log(
+            GDFO_LOG_WARN, "models",
+            "ev=model_left_out why=\"shards are not read; save the model as one file\" name=%s",
+            gdfo_log_quote(name, quoted, (int)sizeof quoted));
+    }
+    return 0;
 }
 
 static void add(struct gdfo_models *m, const char *file)

@@ -92,10 +92,6 @@ int gdfo_job_precision_known(struct gdfo_store *store, const struct gdfo_models 
                              const struct gdfo_model_entry *e, enum gdfo_precision *out)
 {
     int setting = gdfo_models_setup_of(models)->precision;
-    if (e->config.is_masked) { /* no reduced precision in that family yet */
-        *out = GDFO_PRECISION_F32;
-        return 1;
-    }
     if (setting != GDFO_PRECISION_AUTO) {
         *out = gdfo_models_setting_for(models, e);
         return 1;

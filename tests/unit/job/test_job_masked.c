@@ -4,6 +4,7 @@
 #include "tests/unit/job/fixture.h"
 
 #include <math.h>
+#include <unistd.h>
 
 /*
  * Jobs on masked language models out of Hugging Face folders: a tiny random RoBERTa as teacher
@@ -115,6 +116,27 @@ static void a_folder_without_a_config_is_left_out(void **state)
     assert_int_equal(gdfo_models_count(again), 2);
     assert_null(gdfo_models_find(again, "bad"));
     gdfo_models_destroy(again);
+}
+
+/* Neither a link to a folder nor a folder of shards is a model. */
+static void links_and_shards_are_left_out(void **state)
+{
+    struct jobs *j = *state;
+    struct gdfo_models *again = NULL;
+    struct gdfo_buf index;
+    char from[1024], to[1024];
+    gdfo_buf_init(&index, 10);
+    gdfo_buf_add(&index, "{}");
+    (void)snprintf(from, sizeof from, "%s/local", j->folder);
+    (void)snprintf(to, sizeof to, "%s/linked", j->folder);
+    assert_int_equal(symlink(from, to), 0);
+    (void)snprintf(to, sizeof to, "%s/sharded", j->folder);
+    assert_int_equal(mkdir(to, 0700), 0);
+    write_in(j, "sharded", "model.safetensors.index.json", &index);
+    gdfo_test_ok(gdfo_models_create(&again, j->folder, &j->err), &j->err);
+    assert_int_equal(gdfo_models_count(again), 2);
+    gdfo_models_destroy(again);
+    gdfo_buf_deinit(&index);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------
@@ -270,6 +292,7 @@ int main(void)
         CASE(a_folder_is_a_model_of_its_name),
         CASE(another_tokenizer_is_another_model),
         CASE(a_folder_without_a_config_is_left_out),
+        CASE(links_and_shards_are_left_out),
         CASE(the_papers_setting_runs_to_its_end),
         CASE(rows_may_stand_in_the_text_at_either_place),
         CASE(what_a_masked_teacher_cannot_do_is_said_at_creation),
