@@ -33,27 +33,52 @@ static size_t row_bytes(size_t k)
     return n % 1024 == 0 ? n + 64 : n;
 }
 
-static uint16_t rounded(float x)
+/* The first n of 16 floats, the rest zero. */
+INLINE __m512 load_up_to(const float *p, size_t n)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+    return _mm512_maskz_loadu_ps((__mmask16)(n < VECTOR ? (1u << n) - 1u : 0xFFFFu), p);
 }
 
-static void fill_column(uint16_t *to, const float *w, size_t stride, size_t k)
+/* One column whose depths lie side by side: 16 pairs at a time, each to a row of its own. */
+static void fill_column(uint32_t *to, const float *w, size_t k)
 {
-    for (size_t i = 0; i < k; i++) {
-        to[i / 2 * 2 * GDFO_PACK_COLUMNS + i % 2] = rounded(w[i * stride]);
+    uint32_t pairs[VECTOR];
+    for (size_t i = 0; i < k; i += 2 * VECTOR, to += VECTOR * GDFO_PACK_COLUMNS) {
+        size_t rest = k - i;
+        __m512 lo = load_up_to(w + i, rest);
+        __m512 hi = rest > VECTOR ? load_up_to(w + i + VECTOR, rest - VECTOR) : _mm512_setzero_ps();
+        __m512bh both = _mm512_cvtne2ps_pbh(hi, lo);
+        memcpy(pairs, &both, sizeof pairs);
+        for (size_t j = 0; j < VECTOR; j++) {
+            to[j * GDFO_PACK_COLUMNS] = pairs[j];
+        }
     }
 }
 
+/* All columns of a pair of depths; x1 NULL: there is no second. */
+static void fill_pair(uint32_t *to, const float *x0, const float *x1, size_t n)
+{
+    for (size_t j = 0; j < n && j < GDFO_PACK_COLUMNS; j += VECTOR) {
+        __m512 first = load_up_to(x0 + j, n - j);
+        __m512 second = x1 ? load_up_to(x1 + j, n - j) : _mm512_setzero_ps();
+        __m512i lo = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
+        __m512i hi = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+        _mm512_storeu_si512(to + j, _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
+    }
+}
+
+/* Weights change with every step of a student that trains, so this has to be quick too. */
 static void fill(unsigned char *panel, const struct gdfo_pack_source *s, size_t first)
 {
-    uint16_t *to = (uint16_t *)(void *)panel;
+    uint32_t *to = (uint32_t *)(void *)panel;
+    size_t n = s->n - first < GDFO_PACK_COLUMNS ? s->n - first : GDFO_PACK_COLUMNS;
     memset(panel, 0, panel_bytes(s->k));
-    for (size_t j = 0; j < GDFO_PACK_COLUMNS && first + j < s->n; j++) {
-        const float *w = s->op == GDFO_GEMM_NT ? s->w + (first + j) * s->ld : s->w + first + j;
-        fill_column(to + 2 * j, w, s->op == GDFO_GEMM_NT ? 1 : s->ld, s->k);
+    for (size_t j = 0; j < n && s->op == GDFO_GEMM_NT; j++) {
+        fill_column(to + j, s->w + (first + j) * s->ld, s->k);
+    }
+    for (size_t i = 0; i < s->k && s->op == GDFO_GEMM_NN; i += 2) {
+        const float *w = s->w + i * s->ld + first;
+        fill_pair(to + i / 2 * GDFO_PACK_COLUMNS, w, i + 1 < s->k ? w + s->ld : NULL, n);
     }
 }
 
