@@ -49,6 +49,7 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
     uint64_t n_layers;
     uint64_t r;
     uint64_t params;
+    uint64_t packed;
     if (!spec->ops->needs_student) {
         return 0;
     }
@@ -56,10 +57,14 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
     r = (uint64_t)o->adapter_rank;
     params = o->student_train == 0 ? r * (4 * c + 2 * q + 2 * k + 3 * f + 3 * c)
                                    : c * (2 * q + 2 * k + 3 * f + 2);
-    return sizeof(float) * (4 * n_layers * params + n_layers * c * (2 * q + 2 * k + 3 * f) +
-                            n_layers * t * (2 * (c + q + k + f) + PRODUCTS * r) +
-                            t * (5 * c + 3 * f + 2 * q + 2 * k + PRODUCTS * r) +
-                            3 * limits.max_items * c + n_text * n_layers * 2 * k);
+    /* Packed both ways round in two bytes each; FULL also lays out the operands of a layer's weight
+     * gradients. */
+    packed = n_layers * c * (2 * q + 2 * k + 3 * f) +
+             (o->student_train == 0 ? 0 : t / 2 * (3 * c + q + 3 * (f + k)));
+    return sizeof(float) *
+           (packed + 4 * n_layers * params + n_layers * t * (2 * (c + q + k + f) + PRODUCTS * r) +
+            t * (5 * c + 3 * f + 2 * q + 2 * k + PRODUCTS * r) + 3 * limits.max_items * c +
+            n_text * n_layers * 2 * k);
 }
 
 static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct gdfo_job_spec *spec,

@@ -171,6 +171,14 @@ struct run {
     int is_elsewhere; /* it was begun in a precision that this processor lacks */
 };
 
+/* Of a job's precision the student keeps what its gradients bear: 8 bits are for the teacher. */
+static enum gdfo_precision student_precision(enum gdfo_precision of_job)
+{
+    return of_job != GDFO_PRECISION_F32 && gdfo_precision_is_available(GDFO_PRECISION_BF16)
+               ? GDFO_PRECISION_BF16
+               : GDFO_PRECISION_F32;
+}
+
 static void fill_env(struct run *r)
 {
     const struct gdfo_job_parts *p = &r->parts;
@@ -196,6 +204,7 @@ static void fill_env(struct run *r)
     e->teacher_model = p->teacher_model;
     e->student_model = p->student_model;
     e->is_same_model = p->is_same_model;
+    e->student_precision = student_precision(r->use.precision);
     e->pool = r->deps->pool;
     e->dev_every_evals = spec->evaluation.every_queries > 0
                              ? (spec->evaluation.every_queries + p->train.n - 1) / p->train.n

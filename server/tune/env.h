@@ -1,6 +1,7 @@
 #ifndef GDFO_SERVER_TUNE_ENV_H
 #define GDFO_SERVER_TUNE_ENV_H
 
+#include "server/num/precision.h"
 #include "server/teacher/teacher.h"
 
 #include <stdatomic.h>
@@ -49,6 +50,7 @@ struct gdfo_tune_env {
         *teacher_model; /* embedding rows and tokenizer; embedded teachers only */
     const struct gdfo_model *student_model; /* NULL: no student */
     int is_same_model;                      /* the student is made from the teacher's own file */
+    enum gdfo_precision student_precision;  /* part of its state: one for a job's whole life */
     struct gdfo_pool *pool;
     int64_t dev_every_evals; /* dev check after so many train evals; 0 = the method's choice */
     int select_by_metric;    /* 1: the dev metric as published; 0: the dev loss */

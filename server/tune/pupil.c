@@ -211,6 +211,7 @@ static enum gdfo_status open_student(struct gdfo_pupil *p, struct gdfo_error *er
     so.mode = !o->distill             ? GDFO_TRAIN_FROZEN
               : o->student_train == 0 ? GDFO_TRAIN_ADAPTER
                                       : GDFO_TRAIN_FULL;
+    so.precision = p->env->student_precision;
     so.adapter_rank = (uint32_t)o->adapter_rank;
     so.adamw.lr = o->lr_student;
     so.max_sequence =

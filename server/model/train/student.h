@@ -108,8 +108,8 @@ struct gdfo_student_target {
     double tau;              /* > 0: temperature of both softmaxes in it */
 };
 
-/* ADAPTER of rank 8 and scale 2 on all layers, 4096 positions, 256 items, 1024 per sequence, 512
- * columns. */
+/* ADAPTER of rank 8 and scale 2 on all layers in float32, 1024 positions, 256 items, 1024 per
+ * sequence, 512 columns. */
 struct gdfo_student_opts gdfo_student_defaults(void);
 
 /* *out: owned by caller, ended by gdfo_student_destroy. model: borrowed until then. */
