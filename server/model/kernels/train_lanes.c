@@ -560,8 +560,9 @@ static void outer_block(const struct gdfo_train_outer *o, const uint32_t *a, con
             __mmask16 lanes = (__mmask16)((1U << seen) - 1U);
             if ((size_t)i < m) {
                 float *p = c + (size_t)i * o->ldc + first;
-                _mm512_mask_storeu_ps(p, lanes,
-                                      _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, p), acc[i][j]));
+                __m512 v = acc[i][j];
+                v = o->is_written ? v : _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, p), v);
+                _mm512_mask_storeu_ps(p, lanes, v);
             }
         }
     }

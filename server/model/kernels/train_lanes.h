@@ -15,7 +15,7 @@
  * attention of one short sequence.
  */
 
-/* c [m][n] += over n_pairs of (a . b), of operands laid out by pairs. */
+/* c [m][n] += over n_pairs of (a . b), of operands laid out by pairs; written with is_written. */
 struct gdfo_train_outer {
     const uint32_t *a, *b; /* panels of both, from the first row and the first column wanted */
     size_t n_pairs;        /* all of them, and how many lie between panels */
@@ -23,6 +23,7 @@ struct gdfo_train_outer {
     size_t m, n;
     float *c;
     size_t ldc;
+    int is_written;
 };
 
 /* The constants of one step of AdamW, and its arrays. */

@@ -41,6 +41,7 @@ struct gdfo_student_kv {
 
 #define GDFO_NET_WANT_PARAMS 1U /* add to grads */
 #define GDFO_NET_WANT_INPUT  2U /* write dx */
+#define GDFO_NET_IS_FIRST    4U /* with PARAMS: grads hold nothing worth keeping, write them */
 
 struct gdfo_net {
     const struct gdfo_net_ops *ops;

@@ -19,7 +19,7 @@ struct gdfo_student_opts gdfo_student_defaults(void)
                                       .adapter_rank = 8,
                                       .adapter_scale = 2,
                                       .adamw = gdfo_adamw_defaults(),
-                                      .max_positions = 1024,
+                                      .max_positions = 1536,
                                       .max_items = 256,
                                       .max_sequence = 1024,
                                       .max_columns = 512};
@@ -294,14 +294,14 @@ enum gdfo_status gdfo_student_distill(struct gdfo_student *s,
         return st;
     }
     gdfo_columns_load(s, batch->columns);
-    memset(net->grads, 0, net->n_params * sizeof *net->grads);
     for (uint32_t first = 0; first < batch->n_items; first += n) {
         n = run_piece(s, batch, first);
         for (uint32_t i = 0; i < n; i++) {
             sum += distill_item(s, batch, target, i, first + i);
         }
         gdfo_columns_to_hidden(s, batch->columns, n);
-        net->ops->backward(net, &s->pack, GDFO_NET_WANT_PARAMS);
+        net->ops->backward(net, &s->pack,
+                           GDFO_NET_WANT_PARAMS | (first == 0 ? GDFO_NET_IS_FIRST : 0));
     }
     if (!isfinite(sum) || !is_finite(s)) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,

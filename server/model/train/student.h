@@ -108,7 +108,7 @@ struct gdfo_student_target {
     double tau;              /* > 0: temperature of both softmaxes in it */
 };
 
-/* ADAPTER of rank 8 and scale 2 on all layers in float32, 1024 positions, 256 items, 1024 per
+/* ADAPTER of rank 8 and scale 2 on all layers in float32, 1536 positions, 256 items, 1024 per
  * sequence, 512 columns. */
 struct gdfo_student_opts gdfo_student_defaults(void);
 

@@ -192,10 +192,12 @@ static void add_dw(const struct gdfo_llama_net *net, const struct source *s, siz
                                            .m = rows,
                                            .n = lin->in,
                                            .c = dw,
-                                           .ldc = lin->in};
+                                           .ldc = lin->in,
+                                           .is_written = (net->want & GDFO_NET_IS_FIRST) != 0};
         gdfo_train_lanes()->outer(&o);
     } else if (s->n > 0) {
         struct gdfo_gemm g = add_tn(dw, rows, lin->in, s->n, s->dy.x + first, lin->out, s->x.x);
+        g.beta = net->want & GDFO_NET_IS_FIRST ? 0.0F : 1.0F;
         gdfo_gemm(&g);
     }
 }
@@ -334,6 +336,22 @@ static void before_grads(struct gdfo_llama_net *net)
     run_grads(&g);
 }
 
+/* What is added to rather than written: adapters' gradients, and in FULL mode those of norms. */
+static void clear_grads(const struct gdfo_llama_net *net)
+{
+    const struct gdfo_net *b = &net->base;
+    size_t norm = b->config.d_model * sizeof *b->grads;
+    if (!net->d_out_norm) {
+        memset(b->grads, 0, b->n_params * sizeof *b->grads);
+        return;
+    }
+    memset(net->d_out_norm, 0, norm);
+    for (size_t l = 0; l < b->config.n_layers; l++) {
+        memset(net->layers[l].d_attn_norm, 0, norm);
+        memset(net->layers[l].d_ffn_norm, 0, norm);
+    }
+}
+
 /* From dhidden to the gradient of the last layer's output; zero where nothing was scored. */
 static void start(struct gdfo_llama_net *net)
 {
@@ -354,6 +372,9 @@ void gdfo_llama_train_backward(struct gdfo_net *base, const struct gdfo_pack *pa
     const struct gdfo_model_config *c = &base->config;
     net->pack = pack;
     net->want = base->params ? want : want & ~GDFO_NET_WANT_PARAMS;
+    if (net->want & GDFO_NET_WANT_PARAMS && net->want & GDFO_NET_IS_FIRST) {
+        clear_grads(net);
+    }
     start(net);
     for (size_t l = c->n_layers; l-- > 0;) {
         net->layer = l;
