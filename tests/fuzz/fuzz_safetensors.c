@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (gdfo_model_file_open(&f, &file, &config, &err) == GDFO_STATUS_OK) {
         const struct gdfo_model_config *c = gdfo_model_file_config(f);
         const size_t kv = (size_t)c->n_kv_heads * c->d_head;
-        read_tensor(f, "output_norm.weight", c->d_model);
+        read_tensor(f, c->is_masked ? "token_embd_norm.weight" : "output_norm.weight", c->d_model);
         read_tensor(f, "token_embd.weight", (size_t)c->vocab * c->d_model);
         read_tensor(f, "blk.0.attn_q.weight", (size_t)c->d_model * c->d_model);
         read_tensor(f, "blk.0.attn_k.weight", kv * c->d_model);

@@ -100,6 +100,43 @@ def safetensors():
         yield name, struct.pack('<H', len(c)) + c + struct.pack('<Q', len(h)) + h + bytes((5 * i) % 53 for i in range(end))
 
 
+def bert():
+    """A BERT of one block without a head, d 2."""
+    config = {'model_type': 'bert', 'hidden_size': 2, 'intermediate_size': 3, 'num_hidden_layers': 1, 'num_attention_heads': 1,
+              'vocab_size': 3, 'max_position_embeddings': 2, 'type_vocab_size': 1}
+    shapes = [('embeddings.word_embeddings.weight', [3, 2]), ('embeddings.position_embeddings.weight', [2, 2]),
+              ('embeddings.token_type_embeddings.weight', [1, 2]), ('embeddings.LayerNorm.gamma', [2]), ('embeddings.LayerNorm.beta', [2])]
+    for part, rows, columns in (('attention.self.query', 2, 2), ('attention.self.key', 2, 2), ('attention.self.value', 2, 2),
+                                ('attention.output.dense', 2, 2), ('intermediate.dense', 3, 2), ('output.dense', 2, 3)):
+        shapes += [('encoder.layer.0.%s.weight' % part, [rows, columns]), ('encoder.layer.0.%s.bias' % part, [rows])]
+    for part in ('attention.output', 'output'):
+        shapes += [('encoder.layer.0.%s.LayerNorm.%s' % (part, x), [2]) for x in ('weight', 'bias')]
+    head, end = {}, 0
+    for name, shape in shapes + [('pooler.dense.bias', [2])]:
+        n = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        head['bert.' + name] = {'dtype': 'F32', 'shape': shape, 'data_offsets': [end, end + n]}
+        end += n
+    c, h = json.dumps(config).encode(), json.dumps(head).encode()
+    yield 'bert', struct.pack('<H', len(c)) + c + struct.pack('<Q', len(h)) + h + bytes((5 * i) % 53 for i in range(end))
+
+
+def tokenizer_files():
+    def pair(kind, first, second=b''):
+        return bytes([kind]) + struct.pack('<H', len(first)) + first + second
+    vocab = {'<s>': 0, '<pad>': 1, '</s>': 2, '<unk>': 3, 'I': 4, 't': 5, 'It': 6, '\u0120': 7, 'w': 8, 'a': 9, 's': 10, '<mask>': 11}
+    words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'it', 'was', '##n', 'un', '\u4e2d', "'", 't', '\u1112', '##\u1161', '##\u11ab']
+    bert = {'added_tokens': [{'id': i, 'content': w, 'special': True} for i, w in enumerate(words[:5])],
+            'normalizer': {'type': 'BertNormalizer', 'lowercase': True}, 'pre_tokenizer': {'type': 'BertPreTokenizer'},
+            'post_processor': {'type': 'TemplateProcessing', 'single': [{'SpecialToken': {}}, {'Sequence': {}}, {'SpecialToken': {}}]},
+            'model': {'type': 'WordPiece', 'unk_token': '[UNK]', 'vocab': {w: i for i, w in enumerate(words)}}}
+    roberta = {'pre_tokenizer': {'type': 'ByteLevel', 'add_prefix_space': False}, 'post_processor': {'type': 'RobertaProcessing'},
+               'model': {'type': 'BPE', 'vocab': vocab, 'merges': [['I', 't']]}}
+    yield 'bert-json', pair(0, json.dumps(bert).encode(), 'It was \u4e2d\ud55c'.encode())
+    yield 'roberta-json', pair(0, json.dumps(roberta).encode(), b'It was')
+    yield 'vocab-txt', pair(1, '\n'.join(words).encode(), b'{"do_lower_case":false,"strip_accents":true}')
+    yield 'vocab-json', pair(2, json.dumps(vocab).encode(), b'#version: 0.2\nI t\n')
+
+
 def texts():
     sample = "Say 12 'aab aa\u00e9's   end\n\n \u4e2d\u00bd\u0663 \U0001f999 we'll'd 'VE a\u00a0b"
     for i, name in enumerate(('gpt2', 'smollm', 'spm')):
@@ -185,7 +222,8 @@ def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    for target, inputs in (('gguf', ggufs()), ('safetensors', safetensors()), ('tokenizer', texts()),
+    for target, inputs in (('gguf', ggufs()), ('safetensors', [*safetensors(), *bert()]), ('tokenizer', texts()),
+                           ('tokenizer_files', tokenizer_files()),
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
                            ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs())):
         folder = os.path.join(sys.argv[1], target)
