@@ -10,9 +10,12 @@
 
 #include <string.h>
 
-#define KV_MAX_BYTES ((uint64_t)512 << 20)
-#define KV_SHARE     8
-#define PRODUCTS     7 /* of a layer, each with an adapter */
+#define KV_MAX_BYTES     ((uint64_t)512 << 20)
+#define KV_SHARE         8
+#define PRODUCTS         7 /* of a layer, each with an adapter */
+
+#define STUDENT_TEXT_MAX 2048 /* tokens of a text that a student keeps */
+#define CUE_MAX          64   /* a cue of ours, and slack */
 
 size_t gdfo_job_kv_bytes(const struct gdfo_models *models)
 {
@@ -35,8 +38,18 @@ static uint64_t layers_of(const struct gdfo_search_opts *o, uint64_t all, int is
     return is_teachers_file ? (all + 4) / 5 : all;
 }
 
+/* Rows computed at once: the student's own, or its longest text with prompt and cue. */
+static uint64_t positions_of(const struct gdfo_search_opts *o, uint64_t longest)
+{
+    uint64_t least = gdfo_student_defaults().max_positions;
+    uint64_t one = (longest < STUDENT_TEXT_MAX ? longest : STUDENT_TEXT_MAX) +
+                   (uint64_t)o->n_prompt_tokens + CUE_MAX;
+    return one > least ? one : least;
+}
+
 uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_teachers_file,
-                                uint64_t n_text, const struct gdfo_job_spec *spec)
+                                const struct gdfo_job_text_size *texts,
+                                const struct gdfo_job_spec *spec)
 {
     const struct gdfo_model_config *m = &student->config;
     const struct gdfo_search_opts *o = spec->options; /* of every method with a student */
@@ -45,7 +58,7 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
     uint64_t q = (uint64_t)m->n_heads * m->d_head;
     uint64_t k = (uint64_t)m->n_kv_heads * m->d_head;
     uint64_t f = m->d_ff;
-    uint64_t t = limits.max_positions;
+    uint64_t t;
     uint64_t n_layers;
     uint64_t r;
     uint64_t params;
@@ -53,6 +66,7 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
     if (!spec->ops->needs_student) {
         return 0;
     }
+    t = positions_of(o, texts->longest);
     n_layers = layers_of(o, m->n_layers, is_teachers_file);
     r = (uint64_t)o->adapter_rank;
     params = o->student_train == 0 ? r * (4 * c + 2 * q + 2 * k + 3 * f + 3 * c)
@@ -64,13 +78,14 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
     return sizeof(float) *
            (packed + 4 * n_layers * params + n_layers * t * (2 * (c + q + k + f) + PRODUCTS * r) +
             t * (5 * c + 3 * f + 2 * q + 2 * k + PRODUCTS * r) + 3 * limits.max_items * c +
-            n_text * n_layers * 2 * k);
+            texts->all * n_layers * 2 * k);
 }
 
 static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct gdfo_job_spec *spec,
                                 const struct gdfo_model_entry *teacher,
                                 struct gdfo_models_want *want, struct gdfo_error *err)
 {
+    static const struct gdfo_job_text_size no_texts = {0, 0}; /* known when the files are read */
     const char *name = spec->head.student[0] ? spec->head.student : teacher->name;
     const struct gdfo_model_entry *student = gdfo_models_find(deps->models, name);
     *want = (struct gdfo_models_want){
@@ -81,8 +96,8 @@ static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct g
     }
     if (spec->ops->needs_student && student) {
         want->student = student->name;
-        want->work_bytes +=
-            gdfo_job_student_bytes(student, strcmp(student->sha256, teacher->sha256) == 0, 0, spec);
+        want->work_bytes += gdfo_job_student_bytes(
+            student, strcmp(student->sha256, teacher->sha256) == 0, &no_texts, spec);
     }
     return gdfo_models_fits(deps->models, want, err);
 }

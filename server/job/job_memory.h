@@ -17,10 +17,15 @@ size_t gdfo_job_kv_bytes(const struct gdfo_models *models);
 uint64_t gdfo_job_teacher_bytes(const struct gdfo_models *models, struct gdfo_pool *pool,
                                 const struct gdfo_model_entry *teacher);
 
-/* The student's trainable parameters and activations, and the cached texts of n_text tokens; 0 when
- * the method needs no student. */
+struct gdfo_job_text_size { /* of the training texts, in tokens at most */
+    uint64_t all, longest;
+};
+
+/* The student's trainable parameters, packed layers, activations and cached texts; 0 when the
+ * method needs no student. */
 uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_teachers_file,
-                                uint64_t n_text, const struct gdfo_job_spec *spec);
+                                const struct gdfo_job_text_size *texts,
+                                const struct gdfo_job_spec *spec);
 
 struct gdfo_job_deps;
 /* LIMIT, naming the bytes needed and allowed, when a job of this spec could never run here. OK when

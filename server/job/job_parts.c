@@ -107,9 +107,14 @@ static enum gdfo_status render_all(struct gdfo_job_parts *p, struct gdfo_error *
  */
 
 /* A token is a byte at least, and BOS is one more. */
-static uint64_t text_tokens_max(const struct gdfo_job_parts *p)
+static struct gdfo_job_text_size text_size(const struct gdfo_job_parts *p)
 {
-    return p->train.bytes.len + p->train.n;
+    struct gdfo_job_text_size size = {p->train.bytes.len + p->train.n, 0};
+    for (uint32_t i = 0; i < p->train.n; i++) {
+        size.longest =
+            p->train.bodies[i].n >= size.longest ? p->train.bodies[i].n + 1 : size.longest;
+    }
+    return size;
 }
 
 /* Models and room for the work on them, in one piece. */
@@ -118,6 +123,7 @@ static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_
                                     struct gdfo_error *err)
 {
     const struct gdfo_model_entry *e = gdfo_models_find(deps->models, teacher);
+    const struct gdfo_job_text_size texts = text_size(p);
     const struct gdfo_model_entry *student;
     struct gdfo_models_want want = {.teacher = teacher,
                                     .precision = use->precision,
@@ -134,7 +140,7 @@ static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_
         student = gdfo_models_find(deps->models, want.student);
         want.work_bytes +=
             student ? gdfo_job_student_bytes(student, strcmp(student->sha256, e->sha256) == 0,
-                                             text_tokens_max(p), p->spec)
+                                             &texts, p->spec)
                     : 0;
     }
     status = gdfo_models_acquire(deps->models, &want, &p->hold, err);
