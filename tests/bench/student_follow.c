@@ -2,8 +2,8 @@
  * How well a student follows its teacher per CPU second of training. The teacher, the whole model
  * in float32, answers candidate prompts on labelled texts; a student of its first layers is trained
  * on the answers to some of them, in batches of 32 (prompt, text) pairs, and now and then scores
- * the others. Prints one JSON object: the teacher's mean loss on each held-out prompt, and at every
- * check the CPU seconds spent in steps, the student's losses and the mean KL of its label
+ * the others. Prints JSON, a line at a time: the teacher's mean loss on each held-out prompt, then
+ * at every check the CPU seconds spent in steps, the student's losses and the mean KL of its label
  * distribution from the teacher's.
  *
  *   bench_student_follow MODEL.gguf WORK.json ANSWERS adapter|full LAYERS PRECISION RATE SECONDS
@@ -276,14 +276,27 @@ static double mean_kl(const struct bench *b, const float *teacher, const float *
     return sum / (double)n;
 }
 
-static void check(struct bench *b, struct gdfo_json_writer *w)
+/* Prints what was written and begins anew. */
+static void print_line(struct gdfo_buf *text)
 {
+    assert_true(gdfo_buf_ok(text));
+    (void)printf("%s\n", text->data);
+    (void)fflush(stdout);
+    gdfo_buf_deinit(text);
+}
+
+static void check(struct bench *b)
+{
+    struct gdfo_buf text;
+    struct gdfo_json_writer out = gdfo_json_writer(&text);
+    struct gdfo_json_writer *w = &out;
     struct gdfo_student_label labels[2];
     struct gdfo_student_columns columns;
     struct gdfo_error err = {0};
     size_t n = b->n_held * b->n_texts;
     float *logits = gdfo_mem_array(n * 2, sizeof *logits);
     struct gdfo_student_batch batch = batch_of(b, labels, &columns, n);
+    gdfo_buf_init(&text, 1 << 20);
     cache_texts(b); /* stale in FULL mode */
     for (size_t i = 0; i < n; i++) {
         set_item(b, i, b->n_train + i / b->n_texts, i % b->n_texts, 1);
@@ -295,6 +308,7 @@ static void check(struct bench *b, struct gdfo_json_writer *w)
     gdfo_json_put_num(w, "kl", mean_kl(b, b->answers + b->n_train * b->n_texts * 2, logits));
     put_losses(b, w, logits);
     gdfo_json_close(w, '}');
+    print_line(&text);
     gdfo_mem_free(logits);
 }
 
@@ -302,23 +316,20 @@ static void run(struct bench *b, double seconds)
 {
     struct gdfo_buf text;
     struct gdfo_json_writer w = gdfo_json_writer(&text);
-    gdfo_buf_init(&text, 16 << 20);
+    gdfo_buf_init(&text, 1 << 20);
     b->order = gdfo_rng_stream(1, "pairs");
     gdfo_json_open(&w, NULL, '{');
     put_losses(b, &w, b->answers + b->n_train * b->n_texts * 2);
-    gdfo_json_open(&w, "checks", '[');
+    gdfo_json_close(&w, '}');
+    print_line(&text);
     cache_texts(b);
-    check(b, &w);
+    check(b);
     for (double next = FIRST_CHECK; next <= seconds; next *= 2) {
         while (b->cpu < next) {
             step(b);
         }
-        check(b, &w);
+        check(b);
     }
-    gdfo_json_close(&w, ']');
-    gdfo_json_close(&w, '}');
-    (void)printf("%s\n", gdfo_buf_ok(&text) ? text.data : "");
-    gdfo_buf_deinit(&text);
 }
 
 static int parse(struct bench *b, struct gdfo_student_opts *o, char **argv, double *seconds)
