@@ -13,12 +13,19 @@
  */
 #define LANES 16
 #define ROWS  GDFO_ATTEND_BLOCK
+#if defined(__AVX512F__)
+#    define WIDE 4 /* vectors that attention keeps ROWS sums of: 24 of 32 registers */
+#else
+#    define WIDE 1
+#endif
 
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef uint32_t vu __attribute__((vector_size(64)));
 typedef float hf __attribute__((vector_size(32)));
 typedef double hd __attribute__((vector_size(64)));
+
+#define INLINE      static inline __attribute__((always_inline))
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b)  JOIN_(a, b)
@@ -240,31 +247,45 @@ struct block {
     size_t stride;   /* of a row of scores */
 };
 
+/* WIDE vectors of keys by ROWS rows of sums: as many as the registers hold, because each number of
+ * a query that is spread over a vector costs a load. */
+INLINE void score_some(float *restrict scores, const float *restrict k, size_t k_stride,
+                       const struct block *b, const struct gdfo_attend *a, const size_t wide)
+{
+    vf s[WIDE][ROWS] = {{{0}}};
+    for (size_t d = 0; d < a->d_head; d++) {
+        vf v[WIDE];
+#pragma GCC unroll 4
+        for (size_t w = 0; w < wide; w++) {
+            v[w] = load(k + d * k_stride + w * LANES);
+        }
+#pragma GCC unroll 6
+        for (size_t r = 0; r < ROWS; r++) {
+            const vf q = all(b->q[r][d]);
+#pragma GCC unroll 4
+            for (size_t w = 0; w < wide; w++) {
+                s[w][r] += q * v[w];
+            }
+        }
+    }
+#pragma GCC unroll 6
+    for (size_t r = 0; r < ROWS; r++) {
+#pragma GCC unroll 4
+        for (size_t w = 0; w < wide; w++) {
+            store(scores + r * b->stride + w * LANES, s[w][r] * all(a->scale));
+        }
+    }
+}
+
 static void score_keys(float *restrict scores, const struct gdfo_attend_keys *keys, size_t n,
                        const struct block *b, const struct gdfo_attend *a)
 {
-    const float *q0 = b->q[0], *q1 = b->q[1], *q2 = b->q[2];
-    const float *q3 = b->q[3], *q4 = b->q[4], *q5 = b->q[5];
-    const vf scale = all(a->scale);
-    for (size_t j = 0; j < n; j += LANES) {
-        vf s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0};
-        const float *k = keys->k + j;
-        float *out = scores + j;
-        for (size_t d = 0; d < a->d_head; d++) {
-            vf v = load(k + d * keys->k_stride);
-            s0 += all(q0[d]) * v;
-            s1 += all(q1[d]) * v;
-            s2 += all(q2[d]) * v;
-            s3 += all(q3[d]) * v;
-            s4 += all(q4[d]) * v;
-            s5 += all(q5[d]) * v;
-        }
-        store(out, s0 * scale);
-        store(out + b->stride, s1 * scale);
-        store(out + 2 * b->stride, s2 * scale);
-        store(out + 3 * b->stride, s3 * scale);
-        store(out + 4 * b->stride, s4 * scale);
-        store(out + 5 * b->stride, s5 * scale);
+    size_t j = 0;
+    for (; j + (WIDE - 1) * LANES < n; j += WIDE * LANES) {
+        score_some(scores + j, keys->k + j, keys->k_stride, b, a, WIDE);
+    }
+    for (; j < n; j += LANES) {
+        score_some(scores + j, keys->k + j, keys->k_stride, b, a, 1);
     }
 }
 
@@ -289,41 +310,58 @@ static float soften(float *s, const struct block *b, size_t n_past, size_t n_own
     return (float)(1.0 / lanes_sum(sum));
 }
 
-/* Adds p v over n positions to ROWS accumulators of 16 dimensions. */
-static inline void mix(vf acc[ROWS], const float *p, size_t p_stride, const float *v,
-                       size_t v_stride, size_t n)
+/* Adds p v over n positions to ROWS accumulators of 16 dimensions, wide of these. */
+INLINE void mix(vf acc[WIDE][ROWS], const float *p, size_t p_stride, const float *v,
+                size_t v_stride, size_t n, const size_t wide)
 {
-    vf a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3], a4 = acc[4], a5 = acc[5];
     for (size_t j = 0; j < n; j++) {
-        vf x = load(v + j * v_stride);
-        a0 += all(p[j]) * x;
-        a1 += all(p[j + p_stride]) * x;
-        a2 += all(p[j + 2 * p_stride]) * x;
-        a3 += all(p[j + 3 * p_stride]) * x;
-        a4 += all(p[j + 4 * p_stride]) * x;
-        a5 += all(p[j + 5 * p_stride]) * x;
+        vf x[WIDE];
+#pragma GCC unroll 4
+        for (size_t w = 0; w < wide; w++) {
+            x[w] = load(v + j * v_stride + w * LANES);
+        }
+#pragma GCC unroll 6
+        for (size_t r = 0; r < ROWS; r++) {
+            const vf part = all(p[j + r * p_stride]);
+#pragma GCC unroll 4
+            for (size_t w = 0; w < wide; w++) {
+                acc[w][r] += part * x[w];
+            }
+        }
     }
-    acc[0] = a0;
-    acc[1] = a1;
-    acc[2] = a2;
-    acc[3] = a3;
-    acc[4] = a4;
-    acc[5] = a5;
+}
+
+/* Dimensions d.. of the answers to a block. */
+INLINE void write_some(const struct gdfo_attend *a, const struct block *b, size_t row,
+                       const float inv[ROWS], size_t d, const size_t wide)
+{
+    vf acc[WIDE][ROWS] = {{{0}}};
+    mix(acc, a->scores, b->stride, a->past.v + d, a->d_stride, a->past.n, wide);
+    mix(acc, a->scores + b->past_pad, b->stride, a->own.v + d, a->d_stride, b->n_own, wide);
+#pragma GCC unroll 6
+    for (size_t r = 0; r < ROWS; r++) {
+        size_t g = (row + r) % a->n_group;
+        float *out = a->out + b->t[r] * a->out_stride + g * a->d_head + d;
+        if (r < b->n_rows) {
+#pragma GCC unroll 4
+            for (size_t w = 0; w < wide; w++) {
+                size_t at = d + w * LANES;
+                store_some(out + w * LANES, acc[w][r] * all(inv[r]),
+                           a->d_head - at < LANES ? a->d_head - at : LANES);
+            }
+        }
+    }
 }
 
 static void write_block(const struct gdfo_attend *a, const struct block *b, size_t row,
                         const float inv[ROWS])
 {
-    for (size_t d = 0; d < a->d_head; d += LANES) {
-        vf acc[ROWS] = {{0}};
-        size_t width = a->d_head - d < LANES ? a->d_head - d : LANES;
-        mix(acc, a->scores, b->stride, a->past.v + d, a->d_stride, a->past.n);
-        mix(acc, a->scores + b->past_pad, b->stride, a->own.v + d, a->d_stride, b->n_own);
-        for (size_t r = 0; r < b->n_rows; r++) {
-            size_t g = (row + r) % a->n_group;
-            float *out = a->out + b->t[r] * a->out_stride + g * a->d_head + d;
-            store_some(out, acc[r] * all(inv[r]), width);
-        }
+    size_t d = 0;
+    for (; d + (WIDE - 1) * LANES < a->d_head; d += WIDE * LANES) {
+        write_some(a, b, row, inv, d, WIDE);
+    }
+    for (; d < a->d_head; d += LANES) {
+        write_some(a, b, row, inv, d, 1);
     }
 }
 

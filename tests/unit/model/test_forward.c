@@ -238,6 +238,13 @@ static struct gdfo_kv *filled(struct fixture *x, const struct gdfo_piece *piece,
     return kv;
 }
 
+/* A cache puts positions into other lanes of a sum, which changes its last bit; that may round a
+ * product's operand the other way, by a step of its format. */
+static double cached_off(void)
+{
+    return precision == GDFO_PRECISION_F32 ? 1e-5 : 2e-2;
+}
+
 /* Suffix layout: text cached; rows and cue behind it. */
 static void cached_text_equals_text_in_the_run(void **state)
 {
@@ -251,7 +258,7 @@ static void cached_text_equals_text_in_the_run(void **state)
         b.past = kv;
         pass(x->f, &a, 1, want);
         pass(x->f, &b, 1, got);
-        near_all(got, want, D, 1e-5);
+        near_all(got, want, D, cached_off());
         gdfo_kv_destroy(kv);
     }
 }
@@ -270,7 +277,7 @@ static void cached_rows_equal_rows_in_the_run(void **state)
         b.past = kv;
         pass(x->f, &a, 1, want);
         pass(x->f, &b, 1, got);
-        near_all(got, want + 12 * D, (n_text + 4) * D, 1e-5);
+        near_all(got, want + 12 * D, (n_text + 4) * D, cached_off());
     }
     gdfo_kv_destroy(kv);
 }
