@@ -1,9 +1,13 @@
+#define _DEFAULT_SOURCE /* madvise */
 #include "common/mem.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
 
 static atomic_size_t n_allocations;
 static atomic_long fail_countdown = -1;
@@ -32,9 +36,14 @@ void *gdfo_mem_aligned(size_t n, size_t size)
     if (!gdfo_size_mul(&bytes, n, size) || should_fail()) {
         return NULL;
     }
-    if (posix_memalign(&p, 64, bytes ? bytes : 64) != 0) {
+    if (posix_memalign(&p, bytes < HUGE_PAGE ? 64 : HUGE_PAGE, bytes ? bytes : 64) != 0) {
         return NULL;
     }
+#if defined(MADV_HUGEPAGE)
+    if (bytes >= HUGE_PAGE) { /* advice: a system without such pages refuses, and all is well */
+        (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    }
+#endif
     memset(p, 0, bytes);
     return p;
 }

@@ -65,7 +65,8 @@ int gdfo_model_name_is_shard(const char *file_name);
 uint64_t gdfo_model_file_float_bytes(const struct gdfo_model_file *f);
 
 /* Reads and dequantises one tensor. n must be its exact number of elements (INVALID). NOT_FOUND for
- * a name the file does not have, FORMAT for non-finite values or block scales. */
+ * a name the file does not have, FORMAT for non-finite values or block scales. Allocates nothing.
+ */
 GDFO_MUST_USE enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f,
                                                     const char *tensor, float *out, size_t n,
                                                     struct gdfo_error *err);

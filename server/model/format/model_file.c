@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHUNK_BYTES 262144u /* of stored bytes read at a time; more than one block of any type */
+/* Of stored bytes read at a time, on the stack: more than one block of any type. */
+#define CHUNK_BYTES 65536u
 
 struct gdfo_format_label gdfo_format_label(const char *kind, const char *name)
 {
@@ -161,7 +162,7 @@ enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f, const cha
                                       float *out, size_t n, struct gdfo_error *err)
 {
     const struct gdfo_model_tensor *t = gdfo_model_tensor_find(f, tensor);
-    unsigned char *chunk;
+    unsigned char chunk[CHUNK_BYTES];
     enum gdfo_status status;
     if (!t || t->is_ignored) {
         status = gdfo_error_set(err, GDFO_STATUS_NOT_FOUND, "no %s in the file",
@@ -173,13 +174,8 @@ enum gdfo_status gdfo_model_file_read(const struct gdfo_model_file *f, const cha
                                 gdfo_format_label("tensor", tensor).text, t->n_elements, n);
         return name_file(f, err, status);
     }
-    chunk = gdfo_mem_array(CHUNK_BYTES, 1);
-    if (!chunk) {
-        return gdfo_error_no_memory(err, "reading a tensor");
-    }
     status = t->n_pair_heads ? read_paired(f, t, out, chunk, err)
                              : read_run(f, t, 0, n, out, chunk, err);
-    gdfo_mem_free(chunk);
     return name_file(f, err, status);
 }
 

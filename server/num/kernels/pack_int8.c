@@ -84,26 +84,36 @@ static void put_int(unsigned char *to, size_t i, int32_t x)
     memcpy(to + i * sizeof x, &x, sizeof x);
 }
 
+INLINE __m512i quantise(__m512 w, __m512 lo, __m512 inv)
+{
+    const __m512 half = _mm512_set1_ps(0.5F);
+    const __m512 steps = _mm512_add_ps(_mm512_mul_ps(_mm512_sub_ps(w, lo), inv), half);
+    const __m512i q = _mm512_sub_epi32(_mm512_cvttps_epi32(steps), _mm512_set1_epi32(128));
+    return _mm512_min_epi32(q, _mm512_set1_epi32(127));
+}
+
 /* The n values w of one block and column j of a panel. Returns c. */
 static float fill_block(unsigned char *block, size_t j, const float *w, size_t n)
 {
-    float lo = w[0];
-    float hi = w[0];
-    float d, inv;
-    int32_t sum = 0;
-    for (size_t i = 1; i < n; i++) {
-        lo = w[i] < lo ? w[i] : lo;
-        hi = w[i] > hi ? w[i] : hi;
+    const uint32_t mask = n < BLOCK ? (1u << n) - 1u : 0xFFFFFFFFu;
+    const __mmask16 m0 = (__mmask16)(mask & 0xFFFFu);
+    const __mmask16 m1 = (__mmask16)(mask >> VECTOR);
+    const __m512 first = _mm512_set1_ps(w[0]);
+    const __m512 w0 = _mm512_mask_loadu_ps(first, m0, w);
+    const __m512 w1 = _mm512_mask_loadu_ps(first, m1, w + VECTOR);
+    const float lo = _mm512_reduce_min_ps(_mm512_min_ps(w0, w1));
+    const float hi = _mm512_reduce_max_ps(_mm512_max_ps(w0, w1));
+    const float d = (hi - lo) / 255.0F;
+    const __m512 inv = _mm512_set1_ps(d > 0.0F ? 1.0F / d : 0.0F);
+    const __m512i q0 = _mm512_maskz_mov_epi32(m0, quantise(w0, _mm512_set1_ps(lo), inv));
+    const __m512i q1 = _mm512_maskz_mov_epi32(m1, quantise(w1, _mm512_set1_ps(lo), inv));
+    unsigned char bytes[BLOCK];
+    _mm_storeu_si128((void *)bytes, _mm512_cvtepi32_epi8(q0));
+    _mm_storeu_si128((void *)(bytes + VECTOR), _mm512_cvtepi32_epi8(q1));
+    for (size_t i = 0; i < BLOCK; i += 4) {
+        memcpy(block + i / 4 * 128 + j * 4, bytes + i, 4);
     }
-    d = (hi - lo) / 255.0F;
-    inv = d > 0.0F ? 1.0F / d : 0.0F;
-    for (size_t i = 0; i < n; i++) {
-        int32_t q = (int32_t)((w[i] - lo) * inv + 0.5F) - 128;
-        q = q > 127 ? 127 : q;
-        sum += q;
-        block[i / 4 * 128 + j * 4 + i % 4] = (unsigned char)(q & 255);
-    }
-    put_int(block + Q_BYTES, j, -128 * sum);
+    put_int(block + Q_BYTES, j, -128 * _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1)));
     put_float(block + Q_BYTES + 128, j, d);
     return lo + 128.0F * d;
 }
@@ -116,10 +126,10 @@ static void fill_column(unsigned char *panel, size_t j, const float *w, size_t s
         size_t half = first / BLOCK % 2;
         size_t n = k - first < BLOCK ? k - first : BLOCK;
         uint16_t c;
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n && stride > 1; i++) {
             values[i] = w[(first + i) * stride];
         }
-        c = bfloat(fill_block(pair + half * BLOCK_BYTES, j, values, n));
+        c = bfloat(fill_block(pair + half * BLOCK_BYTES, j, stride > 1 ? values : w + first, n));
         memcpy(pair + 2 * BLOCK_BYTES + (2 * j + half) * sizeof c, &c, sizeof c);
     }
 }

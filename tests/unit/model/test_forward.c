@@ -242,7 +242,8 @@ static struct gdfo_kv *filled(struct fixture *x, const struct gdfo_piece *piece,
  * product's operand the other way, by a step of its format. */
 static double cached_off(void)
 {
-    return precision == GDFO_PRECISION_F32 ? 1e-5 : 2e-2;
+    static const double off[GDFO_PRECISION_COUNT] = {1e-5, 2e-2, 0.1};
+    return off[precision];
 }
 
 /* Suffix layout: text cached; rows and cue behind it. */

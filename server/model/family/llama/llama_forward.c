@@ -427,7 +427,7 @@ static enum gdfo_status load(void **weights, const struct gdfo_model_file *file,
                              const struct gdfo_family_load *how, struct gdfo_error *err)
 {
     struct gdfo_llama_weights *w = NULL;
-    enum gdfo_status st = gdfo_llama_weights_load(&w, file, err);
+    enum gdfo_status st = gdfo_llama_weights_load(&w, file, how->pool, err);
     if (st == GDFO_STATUS_OK) {
         st = gdfo_llama_packs_create(w, how, err);
     }

@@ -67,9 +67,11 @@ void gdfo_llama_packs_destroy(struct gdfo_llama_weights *w);
 uint64_t gdfo_llama_packs_bytes(const struct gdfo_model_config *config,
                                 enum gdfo_precision precision);
 
-/* Creates and fills from a file. *out: owned by caller. */
+/* Creates and fills from a file, tensors side by side when a pool is given. *out: owned by caller.
+ */
 GDFO_MUST_USE enum gdfo_status gdfo_llama_weights_load(struct gdfo_llama_weights **out,
                                                        const struct gdfo_model_file *file,
+                                                       struct gdfo_pool *pool,
                                                        struct gdfo_error *err);
 
 /* The weights of an open llama model, borrowed until it is destroyed; NULL for another family. */

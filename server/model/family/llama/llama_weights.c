@@ -1,7 +1,9 @@
 #include "common/mem.h"
 #include "server/model/family/llama/llama_priv.h"
 #include "server/model/family/llama/llama_shelf.h"
+#include "server/num/pool.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -180,44 +182,69 @@ static enum gdfo_status read_one(const struct gdfo_llama_weights *w, const void 
     return gdfo_model_file_read(file, name, p, elements(&w->config, r), err);
 }
 
-static enum gdfo_status read_layer(const struct gdfo_llama_weights *w, size_t l,
-                                   const struct gdfo_model_file *file, struct gdfo_error *err)
+/* Tensor number i: the model's, then layer by layer. */
+static enum gdfo_status read_tensor(const struct gdfo_llama_weights *w, size_t i,
+                                    const struct gdfo_model_file *file, struct gdfo_error *err)
 {
+    const size_t n_first = n_model_rows(&w->config);
     char name[NAME_BYTES];
-    for (size_t i = 0; i < N_LAYER_ROWS; i++) {
-        const struct row *r = &layer_rows[i];
-        enum gdfo_status st;
-        (void)snprintf(name, sizeof name, "blk.%zu.%s.weight", l, r->tensor);
-        st = read_one(w, &w->layers[l], r, name, file, err);
-        if (st != GDFO_STATUS_OK) {
-            return st;
-        }
+    size_t layer;
+    if (i < n_first) {
+        (void)snprintf(name, sizeof name, "%s.weight", model_rows[i].tensor);
+        return read_one(w, w, &model_rows[i], name, file, err);
     }
-    return GDFO_STATUS_OK;
+    layer = (i - n_first) / N_LAYER_ROWS;
+    i = (i - n_first) % N_LAYER_ROWS;
+    (void)snprintf(name, sizeof name, "blk.%zu.%s.weight", layer, layer_rows[i].tensor);
+    return read_one(w, &w->layers[layer], &layer_rows[i], name, file, err);
 }
 
-static enum gdfo_status read_all(const struct gdfo_llama_weights *w,
-                                 const struct gdfo_model_file *file, struct gdfo_error *err)
+struct reading {
+    const struct gdfo_llama_weights *w;
+    const struct gdfo_model_file *file;
+    atomic_int has_failed;
+};
+
+/* Pool item: one tensor. */
+static void read_item(void *ctx, size_t item, unsigned slot)
 {
-    char name[NAME_BYTES];
-    enum gdfo_status st = GDFO_STATUS_OK;
-    for (size_t i = 0; i < n_model_rows(&w->config) && st == GDFO_STATUS_OK; i++) {
-        (void)snprintf(name, sizeof name, "%s.weight", model_rows[i].tensor);
-        st = read_one(w, w, &model_rows[i], name, file, err);
+    struct reading *r = ctx;
+    struct gdfo_error err;
+    (void)slot;
+    if (read_tensor(r->w, item, r->file, &err) != GDFO_STATUS_OK) {
+        atomic_store_explicit(&r->has_failed, 1, memory_order_relaxed);
     }
-    for (size_t l = 0; l < w->config.n_layers && st == GDFO_STATUS_OK; l++) {
-        st = read_layer(w, l, file, err);
+}
+
+/* On all threads; when something is wrong, once more in order, so that the words are those of the
+ * first fault whoever met it. */
+static enum gdfo_status read_all(const struct gdfo_llama_weights *w,
+                                 const struct gdfo_model_file *file, struct gdfo_pool *pool,
+                                 struct gdfo_error *err)
+{
+    const size_t n = n_model_rows(&w->config) + w->config.n_layers * N_LAYER_ROWS;
+    struct reading r = {.w = w, .file = file};
+    enum gdfo_status st = GDFO_STATUS_OK;
+    if (pool) {
+        gdfo_pool_run(pool, n, read_item, &r);
+        if (!atomic_load_explicit(&r.has_failed, memory_order_relaxed)) {
+            return GDFO_STATUS_OK;
+        }
+    }
+    for (size_t i = 0; i < n && st == GDFO_STATUS_OK; i++) {
+        st = read_tensor(w, i, file, err);
     }
     return st;
 }
 
 enum gdfo_status gdfo_llama_weights_load(struct gdfo_llama_weights **out,
-                                         const struct gdfo_model_file *file, struct gdfo_error *err)
+                                         const struct gdfo_model_file *file, struct gdfo_pool *pool,
+                                         struct gdfo_error *err)
 {
     struct gdfo_llama_weights *w = NULL;
     enum gdfo_status st = gdfo_llama_weights_create(&w, gdfo_model_file_config(file), err);
     if (st == GDFO_STATUS_OK && w) {
-        st = read_all(w, file, err);
+        st = read_all(w, file, pool, err);
     }
     if (st != GDFO_STATUS_OK) {
         gdfo_llama_weights_destroy(w);
