@@ -171,10 +171,11 @@ static enum gdfo_status answer(const struct gdfo_precision_ask *ask,
     return status;
 }
 
-/* What speaks about the daemon and the person, and not about the precision. */
+/* Only answers that are no numbers speak about the precision, and are kept for good. Everything
+ * else (a stop, memory, the file) speaks about the daemon of today. */
 static int is_final(enum gdfo_status status)
 {
-    return status == GDFO_STATUS_CANCELLED || status == GDFO_STATUS_NO_MEMORY;
+    return status != GDFO_STATUS_OK && status != GDFO_STATUS_UPSTREAM;
 }
 
 static void log_row(const struct gdfo_model_entry *e, const struct gdfo_store_precision *row)
