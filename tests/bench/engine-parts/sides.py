@@ -68,7 +68,7 @@ class Works:
 
 class Sides:
     def __init__(self, args):
-        self.a, self.works, self.processes = args, Works(args.model), {}
+        self.a, self.works, self.processes, self.warm = args, Works(args.model), {}, set()
 
     def process(self, key, command, env=None):
         if key not in self.processes:
@@ -99,6 +99,9 @@ class Sides:
         p = self.process(('torch', masked), self.torch_command(),
                          dict(AVX2 if masked else {}, OMP_NUM_THREADS=str(self.a.threads)))
         p({'do': 'open', 'work': self.works.path(work), 'way': way, 'dtype': dtype})
+        if (p, work, way, dtype) not in self.warm:          # what is compiled is compiled here
+            p({'do': 'run'})
+            self.warm.add((p, work, way, dtype))
         return p
 
     # ---- llama.cpp

@@ -180,8 +180,8 @@ def types(state):
     tried = state['tried'].get('llama.cpp types')
     if not tried:
         return []
-    rows = [[k, number(2048 / v)] for k, v in sorted(tried.items(), key=lambda x: x[1])]
-    return lines(['llama.cpp at 32x64, ubatch 512, flash attention, tried once', 'positions/s'], rows)
+    rows = [[k, number(448 / v)] for k, v in sorted(tried.items(), key=lambda x: x[1])]
+    return lines(['llama.cpp at 32x14, ubatch 512, flash attention, while choosing', 'positions/s'], rows)
 
 
 def write(state, a, positions):
