@@ -37,6 +37,8 @@ class Case(unittest.TestCase):
 
     def stub(self, name, text):
         path = os.path.join(self.bin, name)
+        if os.path.lexists(path):
+            os.unlink(path)     # a link to the real program: writing through it would overwrite that
         with open(path, 'w') as f:
             f.write('#!/bin/bash\n' + text)
         os.chmod(path, 0o755)
