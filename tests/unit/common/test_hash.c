@@ -25,7 +25,7 @@ static uint32_t slow(const unsigned char *p, size_t n)
 {
     uint32_t crc = 0xFFFFFFFFu;
     for (size_t i = 0; i < n * 8; i++) {
-        uint32_t bit = (p[i / 8] >> (i % 8)) & 1u;
+        uint32_t bit = ((uint32_t)p[i / 8] >> (i % 8)) & 1u;
         crc = ((crc ^ bit) & 1u) ? (crc >> 1) ^ 0x82F63B78u : crc >> 1;
     }
     return ~crc;
