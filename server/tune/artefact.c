@@ -10,6 +10,7 @@
 
 #define MAGIC          0x54524147u /* "GART" */
 #define VERSION        2u
+#define VERSION_ALONE  1u /* before committees: the same without members */
 #define ROWS_MAX       4096u
 #define WIDTH_MAX      65536u
 #define HEAD_BYTES_MAX ((size_t)64 << 20)
@@ -139,10 +140,10 @@ static enum gdfo_status load_head(struct gdfo_head **out, struct gdfo_span *s,
 }
 
 /* The numbers in front; 0 when they cannot be right. */
-static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s)
+static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s, uint32_t *version)
 {
     uint32_t magic = gdfo_span_u32(s);
-    uint32_t version = gdfo_span_u32(s);
+    *version = gdfo_span_u32(s);
     a->n_prompt_tokens = gdfo_span_u32(s);
     a->d_model = gdfo_span_u32(s);
     a->position = (enum gdfo_position)gdfo_span_u32(s);
@@ -152,9 +153,9 @@ static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s)
     a->loss_train = gdfo_span_f64(s);
     a->loss_dev = gdfo_span_f64(s);
     a->metric_dev = gdfo_span_f64(s);
-    return gdfo_span_ok(s) && magic == MAGIC && version == VERSION &&
-           a->n_prompt_tokens <= ROWS_MAX && a->d_model <= WIDTH_MAX &&
-           a->n_anchors <= GDFO_ANCHORS_MAX &&
+    return gdfo_span_ok(s) && magic == MAGIC &&
+           (*version == VERSION || *version == VERSION_ALONE) && a->n_prompt_tokens <= ROWS_MAX &&
+           a->d_model <= WIDTH_MAX && a->n_anchors <= GDFO_ANCHORS_MAX &&
            (a->position == GDFO_POSITION_PREFIX || a->position == GDFO_POSITION_SUFFIX);
 }
 
@@ -202,7 +203,7 @@ static enum gdfo_status load_members(struct gdfo_artefact *a, struct gdfo_span *
     return status;
 }
 
-static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
+static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s, uint32_t version,
                                    struct gdfo_error *err)
 {
     size_t n_floats = (size_t)a->n_prompt_tokens * a->d_model;
@@ -218,7 +219,7 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
     if (status == GDFO_STATUS_OK) {
         status = load_head(&a->baseline, s, err);
     }
-    if (status == GDFO_STATUS_OK) {
+    if (status == GDFO_STATUS_OK && version >= VERSION) {
         status = load_members(a, s, err);
     }
     if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
@@ -234,6 +235,7 @@ enum gdfo_status gdfo_artefact_load(struct gdfo_artefact **out, const void *byte
     struct gdfo_span s = gdfo_span_make(bytes, n);
     struct gdfo_span tail;
     struct gdfo_artefact *a;
+    uint32_t version = 0;
     enum gdfo_status status;
     if (n < 8) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: %zu bytes are too few", n);
@@ -247,11 +249,11 @@ enum gdfo_status gdfo_artefact_load(struct gdfo_artefact **out, const void *byte
     if (!a) {
         return gdfo_error_no_memory(err, "tuned prompt");
     }
-    if (!load_numbers(a, &s)) {
+    if (!load_numbers(a, &s, &version)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,
                                 "tuned prompt: not one, or of another version");
     } else {
-        status = load_parts(a, &s, err);
+        status = load_parts(a, &s, version, err);
     }
     if (status != GDFO_STATUS_OK) {
         gdfo_artefact_destroy(a);

@@ -1,3 +1,4 @@
+#include "common/hash.h"
 #include "common/mem.h"
 #include "server/tune/gallery.h"
 #include "server/tune/head.h"
@@ -240,6 +241,37 @@ static void its_bytes_make_the_same_gallery(void **state)
     gdfo_gallery_deinit(&back);
 }
 
+/* A result of before committees ends after its baseline: no count of members, version 1. */
+static void a_result_without_members_of_the_older_version_is_read(void **state)
+{
+    struct gdfo_artefact *a = gdfo_artefact_create();
+    struct gdfo_artefact *back = NULL;
+    struct gdfo_buf bytes;
+    struct gdfo_error err = {0};
+    uint32_t sum;
+    (void)state;
+    a->d_model = D_MODEL;
+    a->position = GDFO_POSITION_SUFFIX;
+    a->evals = 77;
+    gdfo_buf_init(&bytes, 1 << 20);
+    gdfo_artefact_save(a, &bytes);
+    bytes.len -= 8; /* the count and the checksum */
+    bytes.data[4] = 1;
+    sum = gdfo_crc32c(0, bytes.data, bytes.len);
+    gdfo_buf_u32(&bytes, sum);
+    gdfo_test_ok(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), &err);
+    assert_int_equal(back->evals, 77);
+    assert_int_equal(back->n_members, 0);
+    gdfo_artefact_destroy(back);
+    bytes.data[4] = 3;
+    bytes.len -= 4;
+    sum = gdfo_crc32c(0, bytes.data, bytes.len);
+    gdfo_buf_u32(&bytes, sum);
+    assert_int_equal(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), GDFO_STATUS_CORRUPT);
+    gdfo_buf_deinit(&bytes);
+    gdfo_artefact_destroy(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +284,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_is_no_number_is_not_hung),
         cmocka_unit_test(the_plain_prompt_may_sit_and_has_no_rows),
         cmocka_unit_test(its_bytes_make_the_same_gallery),
+        cmocka_unit_test(a_result_without_members_of_the_older_version_is_read),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
