@@ -409,31 +409,47 @@ static void enter_search(struct gdfo_search *s)
     s->stage = s->opts.search || !s->pupil ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
 }
 
-/* Prompts of random words, each judged: what labels differently from the first prompt is worth most
- * on a committee. As many as the budget has room for. */
-static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, struct gdfo_error *err)
+/* One prompt of random words: asked, judged, and for the committee alone. */
+static enum gdfo_status scout_one(struct gdfo_search *s, struct gdfo_incumbent *who, uint64_t seed,
+                                  struct gdfo_report *r, struct gdfo_error *err)
 {
     const struct gdfo_model *m = s->env.teacher_model;
     struct gdfo_embedding words = {gdfo_model_embed(m), gdfo_model_config(m)->vocab,
                                    gdfo_model_config(m)->d_model};
+    struct gdfo_prompts one = {s->prompts, 1, (uint32_t)s->opts.n_prompt_tokens};
     struct gdfo_prompt_words all = {NULL, 0};
+    struct gdfo_evaluation e = {0};
+    double loss;
+    enum gdfo_status status =
+        gdfo_soft_prompt_from_vocab(s->prompts, one.n_prompt_tokens, &words, &all, seed, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_evaluate(s->evaluator, &one, GDFO_PURPOSE_TRAIN, &e, err);
+    }
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    loss = gdfo_search_objective(s, e.lp, err);
+    if (!isfinite(loss)) {
+        return GDFO_STATUS_OK;
+    }
+    gdfo_incumbent_set(who, s->prompts, &e, 0, loss);
+    s->is_scouting = 1;
+    status = gdfo_search_judge(s, who, r, err);
+    s->is_scouting = 0;
+    return status;
+}
+
+/* What labels differently from the first prompt is worth most on a committee. A scout is neither
+ * the tuned prompt nor the centre of the search: without its head random words say nothing. As many
+ * as the budget has room for. */
+static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, struct gdfo_error *err)
+{
     struct gdfo_incumbent who;
     enum gdfo_status status =
         gdfo_incumbent_init(&who, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
     for (int64_t i = 0; status == GDFO_STATUS_OK && i < s->opts.n_scouts && evals_left(s) > 0;
          i++) {
-        struct gdfo_evaluation e = {0};
-        uint64_t seed = s->env.seed * 1000003 + (uint64_t)i + 1;
-        status = gdfo_soft_prompt_from_vocab(s->prompts, (size_t)s->opts.n_prompt_tokens, &words,
-                                             &all, seed, err);
-        if (status == GDFO_STATUS_OK) {
-            status = gdfo_search_try(s, 1, &e, r, err);
-        }
-        if (status == GDFO_STATUS_OK && isfinite(s->losses[0])) {
-            int is_best = s->best.loss == s->losses[0];
-            gdfo_incumbent_set(&who, s->prompts, &e, 0, s->losses[0]);
-            status = gdfo_search_judge(s, is_best ? &s->best : &who, r, err);
-        }
+        status = scout_one(s, &who, s->env.seed * 1000003 + (uint64_t)i + 1, r, err);
     }
     gdfo_incumbent_deinit(&who);
     return status;

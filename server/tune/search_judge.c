@@ -241,12 +241,14 @@ static enum gdfo_status settle(struct gdfo_search *s, struct gdfo_incumbent *who
                                struct gdfo_head **head, struct judged j, float *held_out,
                                struct gdfo_report *r, struct gdfo_error *err)
 {
-    enum gdfo_status status;
+    enum gdfo_status status = GDFO_STATUS_OK;
     gdfo_report_metric_add(r, "loss_dev", j.loss);
     gdfo_report_metric_add(r, "loss_cv", score_of(*head)->loss);
     add_metric_dev(s, r, j.metric);
     who->is_checked = 1;
-    status = weigh(s, who, head, j, r, err);
+    if (!s->is_scouting) {
+        status = weigh(s, who, head, j, r, err);
+    }
     if (status == GDFO_STATUS_OK && s->opts.n_committee > 1) {
         status = reelect(s, held_out, r, err);
     }

@@ -43,6 +43,7 @@ struct gdfo_search {
     double gain_value; /* of early stop: the number at the last gain */
     int has_gain_value;
     /* scratch */
+    int is_scouting; /* what is judged is for the committee alone */
     double *z, *losses;
     float *prompts; /* [popsize][P][H] */
     struct gdfo_tune_budget caps;
