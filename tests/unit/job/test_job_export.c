@@ -59,7 +59,7 @@ static void json_holds_every_number_exactly(void **state)
     assert_string_equal(gdfo_json_string(gdfo_json_get(doc, "position")), "suffix");
     for (line = gdfo_json_first(gdfo_json_get(doc, "rows")); line; line = gdfo_json_next(line)) {
         for (const struct gdfo_json *v = gdfo_json_first(line); v; v = gdfo_json_next(v)) {
-            double x = NAN;
+            double x = (double)NAN;
             assert_int_equal(gdfo_json_number(v, &x), 1);
             assert_true((float)x == s.artefact->rows[at++]);
         }

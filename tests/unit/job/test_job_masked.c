@@ -161,7 +161,7 @@ static struct gdfo_json *predict(struct jobs *j, const char *model, enum gdfo_va
 static double lp_of(const struct gdfo_json *answer, const char *label)
 {
     const struct gdfo_json *one = gdfo_json_first(gdfo_json_get(answer, "data"));
-    double v = NAN;
+    double v = (double)NAN;
     assert_true(gdfo_json_number(gdfo_json_get(gdfo_json_get(one, "lp"), label), &v));
     return v;
 }

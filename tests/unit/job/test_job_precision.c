@@ -31,7 +31,7 @@ static void hear(void *ctx, const char *words)
 static enum gdfo_precision settle(struct jobs *j, struct heard *heard)
 {
     const struct gdfo_precision_ask ask = {&j->deps, "local", NULL, hear, heard};
-    enum gdfo_precision p = GDFO_PRECISION_COUNT;
+    enum gdfo_precision p = GDFO_PRECISION_INT8;
     gdfo_test_ok(gdfo_job_precision_settle(&ask, &p, &j->err), &j->err);
     assert_in_range(p, GDFO_PRECISION_F32, GDFO_PRECISION_INT8);
     return p;

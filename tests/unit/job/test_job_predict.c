@@ -26,7 +26,7 @@ static struct gdfo_json *predict(struct jobs *j, const struct gdfo_job_predict *
 
 static double number(const struct gdfo_json *o, const char *key)
 {
-    double v = NAN;
+    double v = (double)NAN;
     assert_int_equal(gdfo_json_number(gdfo_json_get(o, key), &v), 1);
     return v;
 }

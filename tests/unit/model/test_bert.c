@@ -133,7 +133,7 @@ static void check_case(const struct gdfo_json *c, struct gdfo_pool *pool)
                  &err);
     assert_true(gdfo_json_number(gdfo_json_get(c, "lse"), &lse));
     for (size_t i = 0; i < vocab; i++) {
-        gdfo_test_near(lp[i], (double)logits[i] - lse, 2e-5);
+        gdfo_test_near((double)lp[i], (double)logits[i] - lse, 2e-5);
     }
     gdfo_test_ok(gdfo_features_mean(features, &in.run, 1, mean, &err), &err);
     assert_true(worst(mean, gdfo_json_get(c, "mean")) < 2e-6);
