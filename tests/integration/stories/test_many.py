@@ -43,7 +43,7 @@ class Many(Case):
 
     def test_more_jobs_than_workers_of_every_method(self):
         """Each pair of one spec and seed gives one prompt, whoever ran beside it."""
-        specs = [spec('random', 40, 1), spec('bbt', 40, 2), spec('gdfo', 60, 3), spec('bbt', 40, 4, position='prefix')]
+        specs = [spec('random', 20, 1), spec('bbt', 20, 2), spec('gdfo', 30, 3), spec('bbt', 20, 4, position='prefix')]
         pairs = [(self.daemon.create(one), self.daemon.create(one)) for one in specs]
         for a, b in pairs:
             self.daemon.wait(a, 'succeeded')
@@ -54,7 +54,7 @@ class Many(Case):
         self.assertEqual(len(set(prompts)), len(prompts), 'different jobs gave one prompt')
 
     def test_jobs_start_in_the_order_they_came_in(self):
-        jobs = [self.daemon.create(spec('random', 20, seed)) for seed in range(12)]
+        jobs = [self.daemon.create(spec('random', 20, seed)) for seed in range(7)]
         for job in jobs:
             self.daemon.wait(job, 'succeeded')
         started = [self.daemon.job(job)['started_at'] for job in jobs]
