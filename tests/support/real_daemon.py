@@ -56,7 +56,8 @@ class Daemon:
 
     def command(self):
         return [GDFOD, '--data.dir=' + self.data, '--models.dir=' + self.models,
-                '--http.port=%d' % self.port, '--stop.seconds=50'] + self.args     # slow machines, sanitizers
+                '--http.port=%d' % self.port, '--stop.seconds=50',                # slow machines, sanitizers
+                '--precision=f32'] + self.args    # `auto` would first measure the model: a minute under TSan
 
     def start(self):
         """Starts, on the port of the first start, and waits for the ready line."""

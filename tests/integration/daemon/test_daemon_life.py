@@ -48,7 +48,7 @@ class Life(Case):
 
     def test_a_stop_waits_no_longer_than_it_is_told_to(self):
         self.daemon.stop()
-        self.daemon.args = ['--stop.seconds=1']
+        self.daemon.args += ['--stop.seconds=1']
         self.daemon.start()
         self.write('train.jsonl', long_rows(2000))
         self.write('dev.jsonl', rows_of(4, 100))
@@ -64,7 +64,7 @@ class Life(Case):
 
     def test_a_stop_that_is_quick_enough_leaves_nothing_running(self):
         self.daemon.stop()
-        self.daemon.args = ['--stop.seconds=100']
+        self.daemon.args += ['--stop.seconds=100']
         self.daemon.start()
         self.write_task()
         self.submit(self.spec(body={'budget': {'evals': 1000000}}))

@@ -11,6 +11,8 @@ from real_daemon import Case
 
 
 class Base(Case):
+    args = ('--precision=auto',)
+
     def daemon_with(self, *args, name='other'):
         other = self.new_daemon(name)
         other.args = list(args)
