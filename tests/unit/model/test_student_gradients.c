@@ -10,7 +10,7 @@
  */
 #define N_ITEMS 5
 #define N_ROWS  3
-#define PROBES  4 /* elements of each tensor */
+#define PROBES  GDFO_TEST_REPEATS(4U, 1U) /* elements of each tensor */
 
 static const struct gdfo_model_config CONFIG = {.architecture = "llama",
                                                 .n_layers = 3,
