@@ -29,7 +29,7 @@ void *gdfo_mem_array(size_t n, size_t size)
     return calloc(n ? n : 1, size ? size : 1); /* calloc checks the product */
 }
 
-void *gdfo_mem_aligned(size_t n, size_t size)
+void *gdfo_mem_aligned_unset(size_t n, size_t size)
 {
     void *p = NULL;
     size_t bytes = 0;
@@ -44,7 +44,15 @@ void *gdfo_mem_aligned(size_t n, size_t size)
         (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     }
 #endif
-    memset(p, 0, bytes);
+    return p;
+}
+
+void *gdfo_mem_aligned(size_t n, size_t size)
+{
+    void *p = gdfo_mem_aligned_unset(n, size);
+    if (p) {
+        memset(p, 0, n * size);
+    }
     return p;
 }
 

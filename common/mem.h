@@ -4,15 +4,18 @@
 #include <stddef.h>
 
 /*
- * The only way to the heap. Memory is zeroed, products are checked, blocks are counted (so that a
- * test can hold "allocates nothing after set-up" against the count), and a test can make the Nth
- * one fail. Any thread.
+ * The only way to the heap. Memory is zeroed (but for one function that says so), products are
+ * checked, blocks are counted (so that a test can hold "allocates nothing after set-up" against the
+ * count), and a test can make the Nth one fail. Any thread.
  */
 void *gdfo_mem_array(
     size_t n, size_t size); /* n * size zeroed bytes, NULL when out of memory or overflowing */
 void *gdfo_mem_aligned(
-    size_t n, size_t size);  /* the same on a 64-byte boundary; ended by gdfo_mem_free too */
-void gdfo_mem_free(void *p); /* NULL is fine */
+    size_t n, size_t size); /* the same on a 64-byte boundary; ended by gdfo_mem_free too */
+/* As gdfo_mem_aligned, but not zeroed: for the many pages of a model's weights, which are then
+ * touched first by the thread that fills them. The caller writes every byte before it is read. */
+void *gdfo_mem_aligned_unset(size_t n, size_t size);
+void gdfo_mem_free(void *p);           /* NULL is fine */
 char *gdfo_mem_dup_str(const char *s); /* NULL in, NULL out */
 void *gdfo_mem_dup(const void *p, size_t n);
 

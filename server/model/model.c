@@ -3,6 +3,7 @@
 #include "common/mem.h"
 #include "server/model/family/family.h"
 #include "server/model/tokenizer/tokenizer.h"
+#include "server/num/pool.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,20 +18,75 @@ struct gdfo_model {
     enum gdfo_precision precision;
 };
 
-/* Two passes, in double: the mean of an embedding is small against its spread, but need not be. */
-static double spread(const float *x, size_t n)
+/*
+ * The deviation of an embedding's elements. Two passes, in double: its mean is small against its
+ * spread, but need not be. Parts of PART elements are summed side by side, in LANES sums each, and
+ * added in their order, so the bits do not depend on the threads.
+ */
+#define PART  ((size_t)1 << 18)
+#define LANES 8
+
+struct spread {
+    const float *x;
+    size_t n;
+    double mean; /* 0 in the first pass */
+    int is_squared;
+    double *sums; /* [parts] */
+};
+
+static double part_sum(const struct spread *s, const float *x, size_t n)
 {
-    double mean = 0;
+    double lanes[LANES] = {0};
     double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        mean += (double)x[i];
+    size_t n_whole = n / LANES * LANES;
+    for (size_t i = 0; i < n_whole; i += LANES) {
+        for (size_t l = 0; l < LANES; l++) {
+            double d = (double)x[i + l] - s->mean;
+            lanes[l] += s->is_squared ? d * d : d;
+        }
     }
-    mean /= (double)n;
-    for (size_t i = 0; i < n; i++) {
-        double d = (double)x[i] - mean;
-        sum += d * d;
+    for (size_t i = n_whole; i < n; i++) {
+        double d = (double)x[i] - s->mean;
+        lanes[i - n_whole] += s->is_squared ? d * d : d;
     }
-    return sqrt(sum / (double)n);
+    for (size_t l = 0; l < LANES; l++) {
+        sum += lanes[l];
+    }
+    return sum;
+}
+
+static void sum_part(void *ctx, size_t item, unsigned slot)
+{
+    const struct spread *s = ctx;
+    size_t first = item * PART;
+    (void)slot;
+    s->sums[item] = part_sum(s, s->x + first, s->n - first < PART ? s->n - first : PART);
+}
+
+static double mean_of(struct spread *s, struct gdfo_pool *pool)
+{
+    size_t n_parts = (s->n + PART - 1) / PART;
+    double sum = 0;
+    gdfo_pool_run(pool, n_parts, sum_part, s);
+    for (size_t i = 0; i < n_parts; i++) {
+        sum += s->sums[i];
+    }
+    return sum / (double)s->n;
+}
+
+static enum gdfo_status measure_spread(struct gdfo_model *m, struct gdfo_pool *pool,
+                                       struct gdfo_error *err)
+{
+    struct spread s = {.x = gdfo_model_embed(m), .n = (size_t)m->config.vocab * m->config.d_model};
+    s.sums = gdfo_mem_array((s.n + PART - 1) / PART, sizeof *s.sums);
+    if (!s.sums) {
+        return gdfo_error_no_memory(err, "model");
+    }
+    s.mean = mean_of(&s, pool);
+    s.is_squared = 1;
+    m->embed_std = sqrt(mean_of(&s, pool));
+    gdfo_mem_free(s.sums);
+    return GDFO_STATUS_OK;
 }
 
 uint64_t gdfo_model_bytes_for(const struct gdfo_model_config *config, enum gdfo_precision precision)
@@ -82,10 +138,7 @@ static enum gdfo_status load(struct gdfo_model *m, const struct gdfo_model_file 
         return st;
     }
     st = m->family->load(&m->weights, file, &how, err);
-    if (st == GDFO_STATUS_OK) {
-        m->embed_std = spread(gdfo_model_embed(m), (size_t)m->config.vocab * m->config.d_model);
-    }
-    return st;
+    return st == GDFO_STATUS_OK ? measure_spread(m, pool, err) : st;
 }
 
 enum gdfo_status gdfo_model_open(struct gdfo_model **out, const struct gdfo_model_file *file,

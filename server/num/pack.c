@@ -47,7 +47,7 @@ static enum gdfo_status allocate(struct gdfo_pack *p, struct gdfo_error *err)
     size_t n_panels = (p->source.n + COLUMNS - 1) / COLUMNS;
     p->panel_bytes = p->kernels->panel_bytes(p->source.k);
     p->row_bytes = p->kernels->row_bytes(p->source.k);
-    p->panels = gdfo_mem_aligned(n_panels, p->panel_bytes);
+    p->panels = gdfo_mem_aligned_unset(n_panels, p->panel_bytes); /* fill writes all of a panel */
     if (!p->panels) {
         return gdfo_error_no_memory(err, "packed weights");
     }

@@ -103,14 +103,17 @@ size_t gdfo_llama_weights_floats(const struct gdfo_model_config *c)
     return at;
 }
 
-/* Sets the pointer member of owner to the place of its tensor and moves *at past it. */
+/* Sets the pointer member of owner to the place of its tensor, zeroes the gap before it and moves
+ * *at past it. */
 static void deal_one(void *owner, const struct row *r, const struct gdfo_llama_weights *w,
                      size_t *at)
 {
     size_t n = elements(&w->config, r);
+    size_t end = *at; /* of the tensor before */
     float *p;
     (void)place(at, &w->config, r);
     p = w->slab + (*at - n);
+    memset(w->slab + end, 0, (*at - n - end) * sizeof *p);
     memcpy((char *)owner + r->member, &p, sizeof p);
 }
 
@@ -130,9 +133,11 @@ static void deal(struct gdfo_llama_weights *w)
     }
 }
 
-enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
-                                           const struct gdfo_model_config *config,
-                                           struct gdfo_error *err)
+typedef void *alloc_fn(size_t n, size_t size);
+
+static enum gdfo_status create_by(struct gdfo_llama_weights **out,
+                                  const struct gdfo_model_config *config, alloc_fn *alloc,
+                                  struct gdfo_error *err)
 {
     size_t n = gdfo_llama_weights_floats(config);
     struct gdfo_llama_weights *w;
@@ -150,7 +155,7 @@ enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
     }
     w->config = *config;
     w->n_floats = n;
-    w->slab = gdfo_mem_aligned(n, sizeof *w->slab);
+    w->slab = alloc(n, sizeof *w->slab);
     w->layers = gdfo_mem_array(config->n_layers, sizeof *w->layers);
     w->shelf = gdfo_llama_shelf_create(config->n_layers);
     if (!w->slab || !w->layers || !w->shelf) {
@@ -160,6 +165,13 @@ enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
     deal(w);
     *out = w;
     return GDFO_STATUS_OK;
+}
+
+enum gdfo_status gdfo_llama_weights_create(struct gdfo_llama_weights **out,
+                                           const struct gdfo_model_config *config,
+                                           struct gdfo_error *err)
+{
+    return create_by(out, config, gdfo_mem_aligned, err);
 }
 
 void gdfo_llama_weights_destroy(struct gdfo_llama_weights *w)
@@ -242,7 +254,7 @@ enum gdfo_status gdfo_llama_weights_load(struct gdfo_llama_weights **out,
                                          struct gdfo_error *err)
 {
     struct gdfo_llama_weights *w = NULL;
-    enum gdfo_status st = gdfo_llama_weights_create(&w, gdfo_model_file_config(file), err);
+    enum gdfo_status st = create_by(&w, gdfo_model_file_config(file), gdfo_mem_aligned_unset, err);
     if (st == GDFO_STATUS_OK && w) {
         st = read_all(w, file, pool, err);
     }
