@@ -50,8 +50,8 @@ const float *gdfo_model_embed(const struct gdfo_model *m); /* input embedding, [
 double gdfo_model_embed_std(
     const struct gdfo_model *m); /* of all elements of the embedding matrix */
 /* Of the weights: 4 for each as float, which embedding and student need, and what is packed of the
- * layers and the head: nothing in F32, 2 for each in BF16; in INT8 2 for each of the down and head
- * matrices and 1.32 for each of the others. */
+ * layers and the head: nothing in F32, 2 for each in BF16; in INT8 2 for each of
+ * those that stay in BF16 (llama_packs.c) and 1.32 for each of the others. */
 uint64_t gdfo_model_bytes(const struct gdfo_model *m);
 enum gdfo_precision gdfo_model_precision(const struct gdfo_model *m);
 

@@ -55,6 +55,9 @@ const char *gdfo_precision_kernels(enum gdfo_precision p)
 {
     static _Thread_local char text[96];
     const struct gdfo_pack_kernels *k = gdfo_pack_kernels(p);
-    (void)snprintf(text, sizeof text, "%s%s%s", gdfo_gemm_name(), k ? "+" : "", k ? k->name : "");
+    const struct gdfo_pack_kernels *fine = gdfo_pack_kernels(GDFO_PRECISION_BF16);
+    const int is_mixed = p == GDFO_PRECISION_INT8 && fine;
+    (void)snprintf(text, sizeof text, "%s%s%s%s%s", gdfo_gemm_name(), is_mixed ? "+" : "",
+                   is_mixed ? fine->name : "", k ? "+" : "", k ? k->name : "");
     return text;
 }

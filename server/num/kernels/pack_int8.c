@@ -6,24 +6,26 @@
 #include <string.h>
 
 /*
- * DESIGN. Both operands in 8 bits by blocks of 32 along k.
+ * DESIGN. Both operands in 8 bits by blocks of 32 along k, each over the whole of its block's
+ * spread, because activations are rarely even around 0 (half of a block's range would be lost):
  *
  *   weights      w = d q + c, q in -128..127, d the block's spread / 255, c what keeps its least
  * and greatest value exact: nothing is lost of blocks whose values lie on 16 even levels (Q4_1),
- * and half of 1/255 of the spread of any other activations  a = s p, p in -127..127, s the block's
- * largest magnitude / 127
+ * and half of 1/255 of the spread of any other
+ *   activations  a = s u + z, u in 0..255, z the block's least value, s its spread / 255
  *
  * so that a block's part of a product is
  *
- *   sum w a = (d s) sum q p + c (s sum p)
+ *   sum w a = (d s) sum q u + (d sum q) z + c (s sum u + 32 z)
  *
- * The first sum is exact in int32 (vpdpbusd, once a cycle on Zen 4): p is stored with 128 added,
- * because one operand must be unsigned, and the sums start at -128 sum q, which is stored with the
- * weights. It is converted, multiplied by d s and added in float. The second part is small, since c
- * is (0 where the block is even around 0); it goes through vdpbf16ps two blocks at a time.
+ * The first sum is exact in int32 (vpdpbusd, once a cycle on Zen 4, which wants one operand
+ * unsigned: u). It is converted, multiplied by d s and added in float; so is the second term, whose
+ * d sum q is stored with the weights. The third is small, since c is (0 where the block is even
+ * around 0); it goes through vdpbf16ps two blocks at a time.
  *
- * A panel is, for each pair of blocks, two times [8][2][16][4] q, [2][16] starts, [2][16] d; then
- * [2][16][2] c in bfloat16. A row of A is [k] p, [k/32] s, [k/32] s sum p in bfloat16.
+ * A panel is, for each pair of blocks, two times [8][2][16][4] q, [2][16] d, [2][16] d sum q; then
+ * [2][16][2] c in bfloat16. A row of A is [k] u, [k/32] s, [k/32] z, [k/32] s sum u + 32 z in
+ * bfloat16. What a block lacks of 32 counts as 0 in a, and in w as q 0.
  */
 #define VECTOR      16
 #define BLOCK       32
@@ -53,9 +55,14 @@ static size_t scales_at(size_t k)
     return n_pairs(k) * PAIR;
 }
 
-static size_t sums_at(size_t k)
+static size_t least_at(size_t k)
 {
     return scales_at(k) + n_pairs(k) * 2 * sizeof(float);
+}
+
+static size_t sums_at(size_t k)
+{
+    return least_at(k) + n_pairs(k) * 2 * sizeof(float);
 }
 
 /* Not a multiple of 1024, so that the rows of a tile do not fall on the same lines of the cache. */
@@ -75,11 +82,6 @@ static uint16_t bfloat(float x)
 }
 
 static void put_float(unsigned char *to, size_t i, float x)
-{
-    memcpy(to + i * sizeof x, &x, sizeof x);
-}
-
-static void put_int(unsigned char *to, size_t i, int32_t x)
 {
     memcpy(to + i * sizeof x, &x, sizeof x);
 }
@@ -113,8 +115,9 @@ static float fill_block(unsigned char *block, size_t j, const float *w, size_t n
     for (size_t i = 0; i < BLOCK; i += 4) {
         memcpy(block + i / 4 * 128 + j * 4, bytes + i, 4);
     }
-    put_int(block + Q_BYTES, j, -128 * _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1)));
-    put_float(block + Q_BYTES + 128, j, d);
+    put_float(block + Q_BYTES, j, d);
+    put_float(block + Q_BYTES + 128, j,
+              d * (float)_mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1)));
     return lo + 128.0F * d;
 }
 
@@ -145,23 +148,24 @@ static void fill(unsigned char *panel, const struct gdfo_pack_source *s, size_t 
 
 /* ---- activations ----------------------------------------------------------------------------- */
 
-/* One block from two vectors. A magnitude that is not finite makes the scale NaN. */
+/* One block from two vectors. A value that is not finite makes the scale NaN. */
 INLINE void put_block(unsigned char *row, size_t b, size_t k, __m512 x0, __m512 x1)
 {
-    const __m512 most = _mm512_max_ps(_mm512_abs_ps(x0), _mm512_abs_ps(x1));
-    const float max = _mm512_reduce_max_ps(most);
     const __mmask16 odd = _mm512_fpclass_ps_mask(x0, 0x99) | _mm512_fpclass_ps_mask(x1, 0x99);
-    const float s = odd ? (float)NAN : max / 127.0F;
-    const __m512 inv = _mm512_set1_ps(max > 0.0F ? 127.0F / max : 0.0F);
-    const __m512i p0 = _mm512_cvtps_epi32(_mm512_mul_ps(x0, inv));
-    const __m512i p1 = _mm512_cvtps_epi32(_mm512_mul_ps(x1, inv));
-    const int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(p0, p1));
-    const __m128i flip = _mm_set1_epi8(-128);
-    const uint16_t h = bfloat(odd ? 0.0F : s * (float)sum);
-    _mm_storeu_si128((void *)(row + b * BLOCK), _mm_xor_si128(_mm512_cvtsepi32_epi8(p0), flip));
-    _mm_storeu_si128((void *)(row + b * BLOCK + VECTOR),
-                     _mm_xor_si128(_mm512_cvtsepi32_epi8(p1), flip));
+    const float max = _mm512_reduce_max_ps(_mm512_max_ps(x0, x1));
+    const float z = odd ? 0.0F : _mm512_reduce_min_ps(_mm512_min_ps(x0, x1));
+    const float spread = max - z;
+    const float s = odd ? (float)NAN : spread / 255.0F;
+    const __m512 inv = _mm512_set1_ps(spread > 0.0F ? 255.0F / spread : 0.0F);
+    const __m512 least = _mm512_set1_ps(z);
+    const __m512i u0 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(x0, least), inv));
+    const __m512i u1 = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(x1, least), inv));
+    const int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(u0, u1));
+    const uint16_t h = bfloat(odd ? 0.0F : s * (float)sum + 32.0F * z);
+    _mm_storeu_si128((void *)(row + b * BLOCK), _mm512_cvtusepi32_epi8(u0));
+    _mm_storeu_si128((void *)(row + b * BLOCK + VECTOR), _mm512_cvtusepi32_epi8(u1));
     put_float(row + scales_at(k), b, s);
+    put_float(row + least_at(k), b, z);
     memcpy(row + sums_at(k) + b * sizeof h, &h, sizeof h);
 }
 
@@ -217,19 +221,19 @@ INLINE void put(const struct gdfo_panel_product *x, float *c, __m512 sum, __mmas
     _mm512_mask_storeu_ps(c, mask, sum);
 }
 
-/* Adds one block to the sums. p: [n_rows][stride] the block's p; s: likewise its scale. */
-INLINE void add_block(__m512 *lo, __m512 *hi, const unsigned char *block, const unsigned char *p,
-                      const unsigned char *s, size_t stride, const int n_rows)
+/* Adds one block to the sums. u: [n_rows][stride] the block's u; s: likewise its scale; the least
+ * value stands `least` bytes behind that. */
+INLINE void add_block(__m512 *lo, __m512 *hi, const unsigned char *block, const unsigned char *u,
+                      const unsigned char *s, size_t least, size_t stride, const int n_rows)
 {
     __m512i i_lo[ROWS], i_hi[ROWS];
-    const __m512i start_lo = load_ints(block + Q_BYTES);
-    const __m512i start_hi = load_ints(block + Q_BYTES + 64);
-    const __m512 d_lo = _mm512_load_ps((const void *)(block + Q_BYTES + 128));
-    const __m512 d_hi = _mm512_load_ps((const void *)(block + Q_BYTES + 192));
+    const __m512 d_lo = _mm512_load_ps((const void *)(block + Q_BYTES));
+    const __m512 d_hi = _mm512_load_ps((const void *)(block + Q_BYTES + 64));
+    const __m512 dq_lo = _mm512_load_ps((const void *)(block + Q_BYTES + 128));
+    const __m512 dq_hi = _mm512_load_ps((const void *)(block + Q_BYTES + 192));
 #pragma GCC unroll 6
     for (int r = 0; r < n_rows; r++) {
-        i_lo[r] = start_lo;
-        i_hi[r] = start_hi;
+        i_lo[r] = i_hi[r] = _mm512_setzero_si512();
     }
 #pragma GCC unroll 8
     for (size_t i = 0; i < BLOCK / 4; i++) {
@@ -237,7 +241,7 @@ INLINE void add_block(__m512 *lo, __m512 *hi, const unsigned char *block, const 
         const __m512i q_hi = load_ints(block + i * 128 + 64);
 #pragma GCC unroll 6
         for (int r = 0; r < n_rows; r++) {
-            const __m512i four = spread_four(p + (size_t)r * stride + i * 4);
+            const __m512i four = spread_four(u + (size_t)r * stride + i * 4);
             i_lo[r] = _mm512_dpbusd_epi32(i_lo[r], four, q_lo);
             i_hi[r] = _mm512_dpbusd_epi32(i_hi[r], four, q_hi);
         }
@@ -245,6 +249,9 @@ INLINE void add_block(__m512 *lo, __m512 *hi, const unsigned char *block, const 
 #pragma GCC unroll 6
     for (int r = 0; r < n_rows; r++) {
         const __m512 scale = spread_float(s + (size_t)r * stride);
+        const __m512 z = spread_float(s + (size_t)r * stride + least);
+        lo[r] = _mm512_fmadd_ps(dq_lo, z, lo[r]);
+        hi[r] = _mm512_fmadd_ps(dq_hi, z, hi[r]);
         lo[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(i_lo[r]), _mm512_mul_ps(d_lo, scale), lo[r]);
         hi[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(i_hi[r]), _mm512_mul_ps(d_hi, scale), hi[r]);
     }
@@ -255,6 +262,7 @@ INLINE void run_tile(const struct gdfo_panel_product *x, const unsigned char *pa
 {
     const size_t stride = row_bytes(x->k);
     const size_t n = n_pairs(x->k);
+    const size_t least = least_at(x->k) - scales_at(x->k);
     const unsigned char *scales = rows + scales_at(x->k);
     const unsigned char *sums = rows + sums_at(x->k);
     __m512 lo[ROWS], hi[ROWS];
@@ -264,8 +272,8 @@ INLINE void run_tile(const struct gdfo_panel_product *x, const unsigned char *pa
     }
     for (size_t i = 0; i < n; i++) {
         const unsigned char *rest = panel + 2 * BLOCK_BYTES;
-        add_block(lo, hi, panel, rows, scales, stride, n_rows);
-        add_block(lo, hi, panel + BLOCK_BYTES, rows + BLOCK, scales + 4, stride, n_rows);
+        add_block(lo, hi, panel, rows, scales, least, stride, n_rows);
+        add_block(lo, hi, panel + BLOCK_BYTES, rows + BLOCK, scales + 4, least, stride, n_rows);
 #pragma GCC unroll 6
         for (int r = 0; r < n_rows; r++) {
             const __m512bh sum = (__m512bh)spread_four(sums + (size_t)r * stride);
@@ -350,7 +358,7 @@ static void product(const struct gdfo_panel_product *x)
 }
 
 const struct gdfo_pack_kernels gdfo_pack_int8_avx512 = {
-    .name = "int8/avx512",
+    .name = "int8-spread/avx512",
     .panel_bytes = panel_bytes,
     .row_bytes = row_bytes,
     .fill = fill,

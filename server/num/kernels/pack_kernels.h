@@ -18,7 +18,7 @@ struct gdfo_panel_product {
 };
 
 struct gdfo_pack_kernels {
-    const char *name; /* "int8/avx512" */
+    const char *name; /* "bf16/avx512" */
     size_t (*panel_bytes)(size_t k);
     size_t (*row_bytes)(size_t k);
     /* One panel from columns first.. of the source. */

@@ -130,27 +130,37 @@ static struct sum sum_bf16(const float *a, const float *w, size_t k)
 /* One block of up to 32 of both. */
 static void add_block(struct sum *s, const float *a, const float *w, size_t n)
 {
-    float lo = w[0], hi = w[0], most = 0;
+    float w_lo = w[0], w_hi = w[0], a_lo = a[0], a_hi = a[0];
     float d, inv_d, scale, inv_a;
-    long both = 0, all = 0;
+    long both = 0, q_all = 0, u_all = 0;
     for (size_t i = 0; i < n; i++) {
-        lo = fminf(lo, w[i]);
-        hi = fmaxf(hi, w[i]);
-        most = fmaxf(most, fabsf(a[i]));
+        w_lo = fminf(w_lo, w[i]);
+        w_hi = fmaxf(w_hi, w[i]);
+        a_lo = fminf(a_lo, a[i]);
+        a_hi = fmaxf(a_hi, a[i]);
     }
-    d = (hi - lo) / 255.0F;
+    if (n < 32) { /* the rest of the last block is zeros */
+        a_lo = fminf(a_lo, 0);
+        a_hi = fmaxf(a_hi, 0);
+    }
+    d = (w_hi - w_lo) / 255.0F;
     inv_d = d > 0 ? 1.0F / d : 0;
-    scale = most / 127.0F;
-    inv_a = most > 0 ? 127.0F / most : 0;
+    scale = (a_hi - a_lo) / 255.0F;
+    inv_a = a_hi > a_lo ? 255.0F / (a_hi - a_lo) : 0;
     for (size_t i = 0; i < n; i++) {
-        long q = lrintf(floorf((w[i] - lo) * inv_d + 0.5F)) - 128;
-        long p = lrintf(a[i] * inv_a);
-        both += (q > 127 ? 127 : q) * p;
-        all += p;
+        long q = lrintf(floorf((w[i] - w_lo) * inv_d + 0.5F)) - 128;
+        long u = lrintf((a[i] - a_lo) * inv_a);
+        q = q > 127 ? 127 : q;
+        u = u > 255 ? 255 : u;
+        both += q * u;
+        q_all += q;
+        u_all += u;
     }
+    u_all += (long)(32 - n) * lrintf(-a_lo * inv_a); /* the zeros behind the end */
     add(s, (double)d * (double)scale * (double)both);
-    add(s, bf16(lo + 128.0F * d) * bf16(scale * (float)all));
-    s->size += (double)d * (double)scale * 127 * 32;
+    add(s, (double)(d * (float)q_all) * (double)a_lo);
+    add(s, bf16(w_lo + 128.0F * d) * bf16(scale * (float)u_all + 32.0F * a_lo));
+    s->size += (double)d * (double)scale * 255 * 32;
 }
 
 static struct sum sum_int8(const float *a, const float *w, size_t k)
@@ -215,7 +225,7 @@ static double relative_error(const struct shape *s)
 static void errors_are_those_of_the_formats(void **state)
 {
     /* bf16 rounds each operand by 2^-9 at most, 2^-9 / sqrt(3) / sqrt(1.5..2) typically: 0.1 to 0.2
-       percent. 8 bits: half a step of max/127 (a) and spread/255 (w), uniform: 0.5 percent each. */
+       percent. 8 bits: half a step of spread/255 of a block, uniform: 0.5 percent of each. */
     static const struct shape s = {23, 131, 199};
     static const double most[] = {1e-6, 4e-3, 1e-2};
     (void)state;
@@ -248,8 +258,8 @@ static void int8_keeps_weights_of_sixteen_levels(void **state)
     if (!can(GDFO_PRECISION_INT8)) {
         return;
     }
-    for (size_t i = 0; i < s.m * s.k; i++) { /* integers, with the scale 1: exact too */
-        x.a[i] = i % 32 == 5 ? 127.0F : (float)((int)(i * 37 % 201) - 100);
+    for (size_t i = 0; i < s.m * s.k; i++) { /* -128..127 in every block: exact too */
+        x.a[i] = i % 32 == 5 ? 127.0F : i % 32 == 6 ? -128.0F : (float)((int)(i * 37 % 201) - 100);
     }
     draw_levels(&s);
     pack_weights(GDFO_PRECISION_INT8, &s);

@@ -97,16 +97,20 @@ static size_t at_least(size_t n, size_t least)
     return n > least ? n : least;
 }
 
-/* How many rows a tile has, and what its products take. */
+/* How many rows a tile has, and what its products take; layers differ in INT8. */
 static void choose_tile(struct work *k)
 {
-    const struct gdfo_llama_packs *p = &k->w->packs[0];
-    const struct gdfo_pack *const all[] = {p->qkv, p->o, p->gate_up, p->down};
-    k->tile_max = k->w->precision == GDFO_PRECISION_F32 ? TILE_BLAS : TILE_MAX;
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        k->rows_bytes = at_least(k->rows_bytes, k->tile_max * gdfo_pack_row_bytes(all[i]));
-        if (k->w->precision == GDFO_PRECISION_F32) {
-            k->scratch_bytes = at_least(k->scratch_bytes, gdfo_pack_scratch(all[i], k->tile_max));
+    const int is_blas = k->w->precision == GDFO_PRECISION_F32;
+    k->tile_max = is_blas ? TILE_BLAS : TILE_MAX;
+    for (size_t l = 0; l < k->w->config.n_layers; l++) {
+        const struct gdfo_llama_packs *p = &k->w->packs[l];
+        const struct gdfo_pack *const all[] = {p->qkv, p->o, p->gate_up, p->down};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+            k->rows_bytes = at_least(k->rows_bytes, k->tile_max * gdfo_pack_row_bytes(all[i]));
+            if (is_blas) {
+                k->scratch_bytes =
+                    at_least(k->scratch_bytes, gdfo_pack_scratch(all[i], k->tile_max));
+            }
         }
     }
 }
