@@ -3,6 +3,7 @@
 #include "server/model/family/llama/llama_priv.h"
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/num/mathx.h"
+#include "server/num/pack.h"
 #include "tests/support/engine.h"
 
 #include <math.h>
@@ -210,6 +211,51 @@ static void packed_weights_count_against_the_ceiling(void **state)
     }
 }
 
+/* What int8 keeps in bfloat16 (llama_packs.c): of 11 layers the last two, down in the first two, q
+ * k v in all, the head. */
+static void int8_leaves_the_finest_products_to_bf16(void **state)
+{
+    const struct gdfo_test_shape tall = {11, 3, 1, 4, 4, 10, 7, 32, 0};
+    const struct gdfo_family_load how = {.precision = GDFO_PRECISION_INT8};
+    struct gdfo_model_config c = config_of(&tall);
+    struct gdfo_llama_weights *w = NULL;
+    struct gdfo_error err = {0};
+    (void)state;
+    if (!gdfo_precision_is_available(GDFO_PRECISION_INT8)) {
+        return; /* refused: see the next test */
+    }
+    gdfo_test_ok(gdfo_llama_weights_create(&w, &c, &err), &err);
+    gdfo_test_ok(gdfo_llama_packs_create(w, &how, &err), &err);
+    for (size_t l = 0; l < 11; l++) {
+        const struct gdfo_llama_packs *p = &w->packs[l];
+        enum gdfo_precision inner = l < 9 ? GDFO_PRECISION_INT8 : GDFO_PRECISION_BF16;
+        assert_int_equal(gdfo_pack_precision(p->qkv), GDFO_PRECISION_BF16);
+        assert_int_equal(gdfo_pack_precision(p->o), inner);
+        assert_int_equal(gdfo_pack_precision(p->gate_up), inner);
+        assert_int_equal(gdfo_pack_precision(p->down), l < 2 ? GDFO_PRECISION_BF16 : inner);
+    }
+    assert_int_equal(gdfo_pack_precision(w->head_pack), GDFO_PRECISION_BF16);
+    gdfo_llama_weights_destroy(w);
+}
+
+/* The memory of a model that is read is not zeroed before: what lies between tensors is all the
+ * same (ASan fills fresh memory with something else). */
+static void gaps_between_tensors_are_zero(void **state)
+{
+    struct opened o;
+    struct gdfo_llama_weights *w = NULL;
+    struct gdfo_error err = {0};
+    (void)state;
+    open_file(&o, &shape);
+    gdfo_test_ok(gdfo_llama_weights_load(&w, o.file, NULL, &err), &err);
+    for (const float *p = w->layers[1].attn_norm + 12; p < w->layers[1].q; p++) {
+        assert_true(*p == 0);
+    }
+    assert_true(w->layers[1].attn_norm + 12 < w->layers[1].q);
+    gdfo_llama_weights_destroy(w);
+    close_file(&o);
+}
+
 static void a_precision_the_processor_lacks_is_refused(void **state)
 {
     struct opened o;
@@ -315,6 +361,8 @@ int main(void)
         cmocka_unit_test(shapes_that_cannot_be_are_refused),
         cmocka_unit_test(too_large_a_model_is_refused_before_a_tensor_is_read),
         cmocka_unit_test(packed_weights_count_against_the_ceiling),
+        cmocka_unit_test(int8_leaves_the_finest_products_to_bf16),
+        cmocka_unit_test(gaps_between_tensors_are_zero),
         cmocka_unit_test(a_precision_the_processor_lacks_is_refused),
         cmocka_unit_test(every_failed_allocation_is_a_status),
         cmocka_unit_test(a_non_finite_weight_is_refused),
