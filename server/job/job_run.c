@@ -483,7 +483,7 @@ static enum gdfo_status register_one(struct gdfo_store *store, const struct gdfo
         t.fingerprint = fingerprint;
     }
     (void)snprintf(caps, sizeof caps,
-                   "{\"soft\":\"spliced\",\"d_model\":%u,\"score\":\"logits\",\"hidden\":false,"
+                   "{\"soft\":\"spliced\",\"d_model\":%u,\"score\":\"logits\",\"hidden\":true,"
                    "\"max_anchors\":%d,"
                    "\"kv_reuse\":\"%s\",\"grid\":\"f32\",\"sigma\":0}",
                    e->d_model, GDFO_ANCHORS_MAX, e->config.is_masked ? "none" : "both");

@@ -4,9 +4,10 @@
 
 #include <string.h>
 
-#define ANSWER_MAGIC 0x32534E41u /* "ANS2" */
-#define ANSWER_MAX   ((size_t)1 << 30)
-#define ANSWER_HEAD  (4 * 4 + 8 * 3)
+#define ANSWER_MAGIC        0x32534E41u /* "ANS2" */
+#define ANSWER_MAGIC_HIDDEN 0x33534E41u /* "ANS3": hidden states follow the log-probabilities */
+#define ANSWER_MAX          ((size_t)1 << 30)
+#define ANSWER_HEAD         (4 * 4 + 8 * 3)
 
 struct gdfo_stack {
     struct gdfo_teacher *teacher;
@@ -92,15 +93,31 @@ void gdfo_stack_request_hash(const struct gdfo_teacher_caps *caps, const struct 
         hash_part(&h, req->forms[i].ids, req->forms[i].n_ids * sizeof req->forms[i].ids[0]);
     }
     hash_part(&h, req->anchor_ids, req->n_anchors * sizeof *req->anchor_ids);
+    if (req->want_hidden) {
+        hash_part(&h, "hidden", 6);
+    }
     gdfo_sha256_end(&h, out);
 }
 
-static void answer_write(struct gdfo_buf *b, const struct gdfo_score_req *req,
+static uint32_t answer_magic(const struct gdfo_score_req *req)
+{
+    return req->want_hidden ? ANSWER_MAGIC_HIDDEN : ANSWER_MAGIC;
+}
+
+/* Floats of the hidden states that were asked for. */
+static size_t n_hidden(const struct gdfo_stack *s, const struct gdfo_score_req *req)
+{
+    size_t d = gdfo_teacher_caps(s->teacher)->d_model;
+    return req->want_hidden ? (size_t)req->n_prompts * req->n_examples * d : 0;
+}
+
+static void answer_write(struct gdfo_stack *s, const struct gdfo_score_req *req,
                          const struct gdfo_score_res *res)
 {
+    struct gdfo_buf *b = &s->answer;
     size_t n_cells = (size_t)req->n_prompts * req->n_examples;
     gdfo_buf_reset(b);
-    gdfo_buf_u32(b, ANSWER_MAGIC);
+    gdfo_buf_u32(b, answer_magic(req));
     gdfo_buf_u32(b, (unsigned)(n_cells * req->n_forms));
     gdfo_buf_u32(b, (unsigned)(n_cells * req->n_anchors));
     gdfo_buf_u32(b, res->n_truncated);
@@ -110,6 +127,9 @@ static void answer_write(struct gdfo_buf *b, const struct gdfo_score_req *req,
     gdfo_buf_addn(b, res->lp, n_cells * req->n_forms * sizeof *res->lp);
     if (req->n_anchors > 0) {
         gdfo_buf_addn(b, res->anchor_lp, n_cells * req->n_anchors * sizeof *res->anchor_lp);
+    }
+    if (req->want_hidden) {
+        gdfo_buf_addn(b, res->hidden, n_hidden(s, req) * sizeof *res->hidden);
     }
 }
 
@@ -131,17 +151,18 @@ static uint32_t get_u32(const char *p)
     return v;
 }
 
-static enum gdfo_status answer_read(const struct gdfo_buf *b, const struct gdfo_score_req *req,
+static enum gdfo_status answer_read(const struct gdfo_stack *s, const struct gdfo_score_req *req,
                                     struct gdfo_score_res *res, struct gdfo_error *err)
 {
+    const struct gdfo_buf *b = &s->answer;
     size_t n_cells = (size_t)req->n_prompts * req->n_examples;
     size_t n_lp = n_cells * req->n_forms;
     size_t n_anchor = n_cells * req->n_anchors;
-    if (b->len != ANSWER_HEAD + (n_lp + n_anchor) * sizeof(float) ||
-        get_u32(b->data) != ANSWER_MAGIC || get_u32(b->data + 4) != n_lp ||
+    size_t want = ANSWER_HEAD + (n_lp + n_anchor + n_hidden(s, req)) * sizeof(float);
+    if (b->len != want || get_u32(b->data) != answer_magic(req) || get_u32(b->data + 4) != n_lp ||
         get_u32(b->data + 8) != n_anchor) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "an answer on file has %zu bytes, want %zu",
-                              b->len, ANSWER_HEAD + (n_lp + n_anchor) * sizeof(float));
+                              b->len, want);
     }
     res->n_truncated = get_u32(b->data + 12);
     res->usage.tokens_in = get_i64(b->data + 16);
@@ -151,6 +172,10 @@ static enum gdfo_status answer_read(const struct gdfo_buf *b, const struct gdfo_
     if (n_anchor > 0) {
         memcpy(res->anchor_lp, b->data + ANSWER_HEAD + n_lp * sizeof(float),
                n_anchor * sizeof(float));
+    }
+    if (req->want_hidden) {
+        memcpy(res->hidden, b->data + ANSWER_HEAD + (n_lp + n_anchor) * sizeof(float),
+               n_hidden(s, req) * sizeof(float));
     }
     return GDFO_STATUS_OK;
 }
@@ -183,7 +208,7 @@ static enum gdfo_status pay(struct gdfo_stack *s, const struct gdfo_call *call,
         return status;
     }
     if (s->ledger) {
-        answer_write(&s->answer, req, res);
+        answer_write(s, req, res);
         if (!gdfo_buf_ok(&s->answer)) {
             return gdfo_error_no_memory(err, "an answer");
         }
@@ -212,8 +237,7 @@ enum gdfo_status gdfo_stack_score(struct gdfo_stack *s, const struct gdfo_score_
         status = s->ledger->begin(s->ledger->ctx, &call, &s->answer, &is_answered, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status =
-            is_answered ? answer_read(&s->answer, req, res, err) : pay(s, &call, req, res, err);
+        status = is_answered ? answer_read(s, req, res, err) : pay(s, &call, req, res, err);
     }
     if (status == GDFO_STATUS_OK) {
         count(&s->meter, &call, &res->usage);

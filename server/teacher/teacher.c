@@ -107,6 +107,9 @@ static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct 
                               "prompt rows that are added to placeholders: this teacher is no "
                               "masked language model");
     }
+    if (req->want_hidden && !t->caps.has_hidden) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED, "this teacher gives no hidden states");
+    }
     if (req->n_prompt_tokens > 0 && req->d_model != t->caps.d_model) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "prompt rows of width %u: this teacher has %u", req->d_model,
@@ -150,6 +153,18 @@ static enum gdfo_status check_answer(const float *lp, size_t n, struct gdfo_erro
     return GDFO_STATUS_OK;
 }
 
+static enum gdfo_status check_hidden(const float *hidden, size_t n, struct gdfo_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(hidden[i])) {
+            return gdfo_error_set(err, GDFO_STATUS_UPSTREAM,
+                                  "the teacher answered %g in hidden state number %zu",
+                                  (double)hidden[i], i);
+        }
+    }
+    return GDFO_STATUS_OK;
+}
+
 enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t, const struct gdfo_score_req *req,
                                   struct gdfo_score_res *res, struct gdfo_error *err)
 {
@@ -163,6 +178,9 @@ enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t, const struct gdfo_scor
     }
     if (status == GDFO_STATUS_OK && req->n_anchors > 0) {
         status = check_answer(res->anchor_lp, n_cells * req->n_anchors, err);
+    }
+    if (status == GDFO_STATUS_OK && req->want_hidden) {
+        status = check_hidden(res->hidden, n_cells * t->caps.d_model, err);
     }
     return status;
 }

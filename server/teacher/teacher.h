@@ -66,6 +66,7 @@ struct gdfo_score_req {
     uint32_t n_forms;
     const int32_t *anchor_ids; /* further next-token ids, for the anchors head; may be NULL */
     uint32_t n_anchors;
+    int want_hidden; /* teachers with has_hidden only */
 };
 
 struct gdfo_usage {
@@ -78,6 +79,10 @@ struct gdfo_score_res {
     float *lp; /* [n_prompts][n_examples][n_forms], caller's storage */
     float
         *anchor_lp; /* [n_prompts][n_examples][n_anchors], caller's storage; NULL when none asked */
+    /* [n_prompts][n_examples][d_model], caller's storage; NULL when not asked. The state that the
+       first answered token's logits are linear in: after the final norm, and in a masked language
+       model behind its head's transform. */
+    float *hidden;
     struct gdfo_usage usage;
     uint32_t n_truncated; /* examples whose text was cut to fit the teacher's context */
     uint8_t *truncated;   /* [n_examples] 1 for such an example, caller's storage; NULL: not asked.
@@ -92,6 +97,7 @@ struct gdfo_teacher_caps {
     uint32_t max_positions;
     uint32_t max_anchors;
     int is_masked;      /* answers at a mask, with one token */
+    int has_hidden;     /* gives hidden states (struct gdfo_score_res) */
     int is_in_process;  /* nothing leaves the machine: an interrupted call was never paid */
     int reuses_text;    /* keeps the text's KV for all candidates: suffix is the cheap position */
     char identity[512]; /* file SHA-256, engine build, BLAS kernel: part of the fingerprint */
@@ -142,7 +148,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_teacher_measure(struct gdfo_teacher *t,
                                                     struct gdfo_error *err);
 
 /* Checks the request and every number of the answer: non-finite rows are INVALID, a non-finite or
- * positive (beyond 1e-3) lp is UPSTREAM. On failure res holds nothing of use. */
+ * positive (beyond 1e-3) lp and a non-finite hidden state are UPSTREAM. On failure res holds
+ * nothing of use. */
 GDFO_MUST_USE enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t,
                                                 const struct gdfo_score_req *req,
                                                 struct gdfo_score_res *res, struct gdfo_error *err);

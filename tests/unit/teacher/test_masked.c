@@ -292,6 +292,25 @@ static void suffix_puts_the_rows_between_text_and_cue(void **state)
     assert_memory_equal(lp, want, sizeof lp);
 }
 
+/* The state at the mask is what the logits are linear in: with it they come out anew. */
+static void hidden_states_are_those_at_the_mask(void **state)
+{
+    const struct masked *m = *state;
+    const struct gdfo_text body = text_of("the film");
+    struct gdfo_score_req req = request(&body, 1, " It was" MASK " .");
+    struct gdfo_forward *f = NULL;
+    struct gdfo_error err = {0};
+    float lp[2], hidden[D], again[2];
+    struct gdfo_score_res res = {.lp = lp, .hidden = hidden};
+    struct gdfo_logprobs q = {.hidden = hidden, .n = 1, .ids = asked, .n_ids = 2, .lp = again};
+    req.want_hidden = 1;
+    ask(m, &req, &res);
+    gdfo_test_ok(gdfo_forward_create(&f, m->model, NULL, NULL, &err), &err);
+    gdfo_test_ok(gdfo_model_logprobs(f, &q, &err), &err);
+    assert_memory_equal(lp, again, sizeof lp);
+    gdfo_forward_destroy(f);
+}
+
 static void without_a_mask_in_text_or_cue_it_follows_the_cue(void **state)
 {
     const struct masked *m = *state;
@@ -502,6 +521,7 @@ int main(void)
         cmocka_unit_test(the_papers_template_is_what_the_model_sees),
         cmocka_unit_test(added_zeros_are_the_placeholders),
         cmocka_unit_test(suffix_puts_the_rows_between_text_and_cue),
+        cmocka_unit_test(hidden_states_are_those_at_the_mask),
         cmocka_unit_test(without_a_mask_in_text_or_cue_it_follows_the_cue),
         cmocka_unit_test(together_and_alone_are_the_same_bits),
         cmocka_unit_test(long_texts_are_cut_and_never_lose_the_mask),

@@ -138,6 +138,7 @@ static void embedded_probe(const void *self, struct gdfo_teacher_caps *caps)
     caps->d_model = gdfo_model_config(t->model)->d_model;
     caps->max_positions = t->context;
     caps->max_anchors = GDFO_ANCHORS_MAX;
+    caps->has_hidden = 1;
     caps->is_in_process = 1;
     caps->is_masked = t->is_masked;
     caps->reuses_text = !t->is_masked;
@@ -506,6 +507,7 @@ static void store_block(const struct call *c, uint32_t first, uint32_t n_block,
                         const size_t *node_at)
 {
     const struct gdfo_score_req *req = c->req;
+    const size_t d = gdfo_model_config(c->t->model)->d_model;
     size_t n_cells = (size_t)req->n_prompts * n_block;
     for (size_t cell = 0; cell < n_cells; cell++) {
         size_t out = (cell / n_block) * req->n_examples + first + cell % n_block;
@@ -520,6 +522,9 @@ static void store_block(const struct call *c, uint32_t first, uint32_t n_block,
         if (req->n_anchors > 0) {
             memcpy(c->res->anchor_lp + out * req->n_anchors, lp_at[0] + c->trie.nodes[0].n_asked,
                    req->n_anchors * sizeof *c->res->anchor_lp);
+        }
+        if (req->want_hidden) { /* of the root node: where the answer begins */
+            memcpy(c->res->hidden + out * d, c->t->hidden + cell * d, d * sizeof *c->res->hidden);
         }
     }
 }
