@@ -50,10 +50,11 @@ static enum gdfo_status allocate(struct gdfo_forward *f, struct gdfo_error *err)
     f->x = gdfo_mem_aligned(n_x, sizeof *f->x);
     f->runs = gdfo_mem_array(n, sizeof *f->runs);
     f->scored = gdfo_mem_array(n, sizeof *f->scored);
+    f->layer_rows = gdfo_mem_array(n, sizeof *f->layer_rows);
     if (f->family->is_both_ways) {
         f->added = (const float **)gdfo_mem_array(n, sizeof *f->added);
     }
-    if (!f->x || !f->runs || !f->scored || (f->family->is_both_ways && !f->added)) {
+    if (!f->x || !f->runs || !f->scored || !f->layer_rows || (f->family->is_both_ways && !f->added)) {
         return gdfo_error_no_memory(err, "forward workspace");
     }
     st = gdfo_vocab_head_init(&f->head, f->model, f->pool, err);
@@ -61,7 +62,7 @@ static enum gdfo_status allocate(struct gdfo_forward *f, struct gdfo_error *err)
         st = f->family->workspace_create(&f->workspace, gdfo_family_weights(f->model), &f->sizes,
                                          &f->bytes, err);
     }
-    f->bytes += n_x * sizeof *f->x + n * (sizeof *f->runs + sizeof *f->scored) +
+    f->bytes += n_x * sizeof *f->x + n * (sizeof *f->runs + sizeof *f->scored + sizeof *f->layer_rows) +
                 gdfo_vocab_head_bytes(&f->head) + sizeof *f;
     return st;
 }
@@ -100,6 +101,7 @@ void gdfo_forward_destroy(struct gdfo_forward *f)
         gdfo_mem_free(f->x);
         gdfo_mem_free(f->runs);
         gdfo_mem_free(f->scored);
+        gdfo_mem_free(f->layer_rows);
         gdfo_mem_free((void *)f->added);
         gdfo_mem_free(f);
     }
@@ -216,12 +218,42 @@ static enum gdfo_status check_caches(const struct gdfo_forward *f, const struct 
     return GDFO_STATUS_OK;
 }
 
+static enum gdfo_status check_layers(const struct gdfo_forward *f, const uint32_t *ids,
+                                     uint32_t n_ids, struct gdfo_error *err)
+{
+    const uint32_t n_layers = gdfo_model_config(f->model)->n_layers;
+    for (uint32_t k = 0; k < n_ids; k++) {
+        if (ids[k] <= (k > 0 ? ids[k - 1] : 0) || ids[k] >= n_layers) {
+            return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                  "layer %u, number %u of the list: want 1..%u, ascending", ids[k],
+                                  k, n_layers - 1);
+        }
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status check_layer_rows(const struct gdfo_forward *f, const struct gdfo_run *run,
+                                         struct gdfo_error *err)
+{
+    const struct gdfo_layer_rows *l = &run->layer_rows;
+    const size_t n = n_own(run);
+    if (l->n_layers > 0 && (l->first > n || l->n > n - l->first)) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "layer rows at positions %zu and on, %zu of them: the run has %zu",
+                              l->first, l->n, n);
+    }
+    return check_layers(f, l->ids, l->n_layers, err);
+}
+
 static enum gdfo_status check_run(const struct gdfo_forward *f, const struct gdfo_run *run,
                                   struct gdfo_error *err)
 {
     enum gdfo_status st = check_length(f, run, err);
     if (st == GDFO_STATUS_OK) {
         st = check_caches(f, run, err);
+    }
+    if (st == GDFO_STATUS_OK) {
+        st = check_layer_rows(f, run, err);
     }
     if (st == GDFO_STATUS_OK) {
         st = check_pieces(f, run, err);
@@ -289,6 +321,18 @@ static size_t embed_run(const struct gdfo_forward *f, const struct gdfo_run *run
     return n;
 }
 
+/* Which rows of the pack have something added between layers. */
+static void place_layer_rows(const struct gdfo_forward *f, const struct gdfo_run *run, size_t first,
+                             size_t n)
+{
+    const struct gdfo_layer_rows *l = &run->layer_rows;
+    for (size_t j = 0; j < n; j++) {
+        int is_in = l->n_layers > 0 && j >= l->first && j < l->first + l->n;
+        f->layer_rows[first + j] =
+            (struct gdfo_pass_layer_row){is_in ? l : NULL, is_in ? j - l->first : 0};
+    }
+}
+
 /* Packs one run behind the others. */
 static void pack_run(struct gdfo_forward *f, struct gdfo_pass *pass, const struct gdfo_run *run)
 {
@@ -296,6 +340,9 @@ static void pack_run(struct gdfo_forward *f, struct gdfo_pass *pass, const struc
     size_t n_scored;
     *r = (struct gdfo_pass_run){.first = pass->n, .past = run->past, .keep = run->keep};
     r->n = embed_run(f, run, pass->n);
+    if (f->has_layer_rows) {
+        place_layer_rows(f, run, pass->n, r->n);
+    }
     r->n_past = run->past ? run->past->n : 0;
     n_scored = n_scored_of(run, r->n);
     r->q_first = run->scored == GDFO_SCORED_AT ? run->scored_at : r->n - n_scored;
@@ -317,7 +364,9 @@ static size_t run_chunk(struct gdfo_forward *f, const struct gdfo_run *runs, siz
                              .scored = f->scored,
                              .x = f->x,
                              .added = f->added,
-                             .wants_features = f->wants_features};
+                             .wants_features = f->wants_features,
+                             .layer_rows = f->has_layer_rows ? f->layer_rows : NULL,
+                             .trace = f->trace};
     size_t i = 0;
     do {
         pack_run(f, &pass, &runs[i++]);
@@ -364,7 +413,9 @@ enum gdfo_status gdfo_forward_run(struct gdfo_forward *f, const struct gdfo_run 
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "nowhere to put the hidden states");
     }
     n_max = chunk_size(f, runs, n_runs);
+    f->has_layer_rows = 0;
     for (size_t i = 0; i < n_runs; i++) {
+        f->has_layer_rows |= runs[i].layer_rows.n_layers > 0;
         if (runs[i].keep) {
             runs[i].keep->n = 0;
         }
@@ -373,6 +424,31 @@ enum gdfo_status gdfo_forward_run(struct gdfo_forward *f, const struct gdfo_run 
         i += run_chunk(f, runs + i, n_runs - i, n_max, &hidden);
     }
     return GDFO_STATUS_OK;
+}
+
+enum gdfo_status gdfo_forward_trace(struct gdfo_forward *f, const struct gdfo_run *runs,
+                                    size_t n_runs, const struct gdfo_layer_trace *trace,
+                                    struct gdfo_error *err)
+{
+    enum gdfo_status st = check_layers(f, trace->ids, trace->n_ids, err);
+    size_t n = 0;
+    for (size_t i = 0; i < n_runs; i++) {
+        n += n_own(&runs[i]);
+        if (n > f->sizes.positions_max && st == GDFO_STATUS_OK) {
+            st = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu positions to trace: at most %zu", n,
+                                f->sizes.positions_max);
+        }
+        if ((runs[i].scored != GDFO_SCORED_NONE || runs[i].keep) && st == GDFO_STATUS_OK) {
+            st = gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                "run %zu is scored or kept: a trace does neither", i);
+        }
+    }
+    if (st == GDFO_STATUS_OK) {
+        f->trace = trace;
+        st = gdfo_forward_run(f, runs, n_runs, NULL, err);
+        f->trace = NULL;
+    }
+    return st;
 }
 
 enum gdfo_status gdfo_model_logprobs(struct gdfo_forward *f, const struct gdfo_logprobs *q,

@@ -2,6 +2,7 @@
 #define GDFO_SERVER_MODEL_FORWARD_H
 
 #include "common/error.h"
+#include "server/model/layer_rows.h"
 #include "server/model/model.h"
 
 #include <stddef.h>
@@ -56,6 +57,7 @@ struct gdfo_run {
     struct gdfo_kv *keep;       /* NULL, or where this run's K and V go; not together with past */
     enum gdfo_scored scored;
     size_t scored_at; /* own position, with GDFO_SCORED_AT */
+    struct gdfo_layer_rows layer_rows; /* what is added between layers; n_layers 0: nothing */
 };
 
 struct gdfo_forward_options {
@@ -93,12 +95,23 @@ size_t gdfo_forward_n_scored(const struct gdfo_run *runs, size_t n_runs);
  *   hidden    [n_scored][d_model], after the final norm, in the order of the runs; written on
  *             success only; may be NULL when nothing is scored
  *   errors    INVALID (an id outside the vocabulary, an empty run, past and keep together, a past
- *             that holds nothing, a keep too small or used twice), LIMIT (a run longer than
- *             positions_max or, with its past, than context_max); each names the run
+ *             that holds nothing, a keep too small or used twice, layer rows of a layer or a
+ *             position that is not there), LIMIT (a run longer than positions_max or, with its
+ *             past, than context_max); each names the run
  */
 GDFO_MUST_USE enum gdfo_status gdfo_forward_run(struct gdfo_forward *f, const struct gdfo_run *runs,
                                                 size_t n_runs, float *hidden,
                                                 struct gdfo_error *err);
+
+/*
+ * The hidden states that enter layers ids (ascending, from 1), of every own position of all runs in
+ * order: out [n_ids][positions][d_model]. Nothing is scored or kept. Errors as above; LIMIT when the
+ * runs have more than positions_max positions together.
+ */
+GDFO_MUST_USE enum gdfo_status gdfo_forward_trace(struct gdfo_forward *f,
+                                                  const struct gdfo_run *runs, size_t n_runs,
+                                                  const struct gdfo_layer_trace *trace,
+                                                  struct gdfo_error *err);
 
 struct gdfo_logprobs {
     const float *hidden; /* [n][d_model] */

@@ -49,6 +49,9 @@ struct gdfo_forward {
     size_t *scored;             /* [positions_max] */
     const float **added;        /* [positions_max] in a family that reads both ways, else NULL */
     int wants_features;
+    struct gdfo_pass_layer_row *layer_rows; /* [positions_max] */
+    int has_layer_rows;                     /* in the pass under way */
+    const struct gdfo_layer_trace *trace;   /* likewise; NULL: none */
     struct gdfo_vocab_head head;
 };
 

@@ -8,6 +8,7 @@
 #define ANSWER_MAGIC_HIDDEN 0x33534E41u /* "ANS3": hidden states follow the log-probabilities */
 #define ANSWER_MAX          ((size_t)1 << 30)
 #define ANSWER_HEAD         (4 * 4 + 8 * 3)
+#define STD_MAGIC           0x3144534Cu /* "LSD1" */
 
 struct gdfo_stack {
     struct gdfo_teacher *teacher;
@@ -83,8 +84,12 @@ void gdfo_stack_request_hash(const struct gdfo_teacher_caps *caps, const struct 
     if (req->is_added) { /* requests without it keep the hash they have */
         hash_part(&h, "added", 5);
     }
+    if (req->n_layer_ids > 0) { /* likewise */
+        hash_part(&h, "layers", 6);
+        hash_part(&h, req->layer_ids, req->n_layer_ids * sizeof *req->layer_ids);
+    }
     hash_part(&h, req->rows,
-              (size_t)req->n_prompts * req->n_prompt_tokens * req->d_model * sizeof *req->rows);
+              req->n_prompts * gdfo_score_req_prompt_floats(req) * sizeof *req->rows);
     for (uint32_t i = 0; i < req->n_examples; i++) {
         hash_part(&h, req->bodies[i].s, req->bodies[i].n);
     }
@@ -241,6 +246,74 @@ enum gdfo_status gdfo_stack_score(struct gdfo_stack *s, const struct gdfo_score_
     }
     if (status == GDFO_STATUS_OK) {
         count(&s->meter, &call, &res->usage);
+    }
+    return status;
+}
+
+/* ---- deviations of hidden states ---- */
+
+static enum gdfo_status std_read(const struct gdfo_buf *b, const struct gdfo_score_req *req,
+                                 double *std, struct gdfo_error *err)
+{
+    size_t want = 8 + req->n_layer_ids * sizeof *std;
+    if (b->len != want || get_u32(b->data) != STD_MAGIC ||
+        get_u32(b->data + 4) != req->n_layer_ids) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "an answer on file has %zu bytes, want %zu",
+                              b->len, want);
+    }
+    memcpy(std, b->data + 8, req->n_layer_ids * sizeof *std);
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status std_pay(struct gdfo_stack *s, const struct gdfo_call *call,
+                                const struct gdfo_score_req *req, double *std,
+                                struct gdfo_error *err)
+{
+    enum gdfo_status status = gdfo_teacher_layer_std(s->teacher, req, std, err);
+    if (status != GDFO_STATUS_OK && s->ledger) {
+        s->ledger->reject(s->ledger->ctx, call, err);
+    }
+    if (status != GDFO_STATUS_OK || !s->ledger) {
+        return status;
+    }
+    gdfo_buf_reset(&s->answer);
+    gdfo_buf_u32(&s->answer, STD_MAGIC);
+    gdfo_buf_u32(&s->answer, req->n_layer_ids);
+    gdfo_buf_addn(&s->answer, std, req->n_layer_ids * sizeof *std);
+    return gdfo_buf_ok(&s->answer)
+               ? s->ledger->end(s->ledger->ctx, call, &s->answer, &call->reserved, err)
+               : gdfo_error_no_memory(err, "an answer");
+}
+
+enum gdfo_status gdfo_stack_layer_std(struct gdfo_stack *s, const struct gdfo_score_req *req,
+                                      double *std, struct gdfo_error *err)
+{
+    struct gdfo_call call = {.seq = s->meter.next_seq,
+                             .purpose = GDFO_PURPOSE_TRAIN,
+                             .n_prompts = req->n_prompts,
+                             .n_examples = req->n_examples,
+                             .n_queries = (int64_t)req->n_prompts * req->n_examples};
+    struct gdfo_sha256 h;
+    int is_answered = 0;
+    enum gdfo_status status = gdfo_teacher_measure(s->teacher, req, &call.reserved, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    gdfo_stack_request_hash(gdfo_teacher_caps(s->teacher), req, call.request_sha256);
+    gdfo_sha256_init(&h); /* the same prompt's answers are another request */
+    hash_part(&h, "layer-std", 9);
+    hash_part(&h, call.request_sha256, sizeof call.request_sha256);
+    gdfo_sha256_end(&h, call.request_sha256);
+    if (s->ledger) {
+        gdfo_buf_reset(&s->answer);
+        status = s->ledger->begin(s->ledger->ctx, &call, &s->answer, &is_answered, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status =
+            is_answered ? std_read(&s->answer, req, std, err) : std_pay(s, &call, req, std, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        count(&s->meter, &call, &call.reserved);
     }
     return status;
 }

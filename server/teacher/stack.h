@@ -55,6 +55,10 @@ GDFO_MUST_USE enum gdfo_status gdfo_stack_score(struct gdfo_stack *s,
                                                 const struct gdfo_score_req *req,
                                                 enum gdfo_purpose purpose,
                                                 struct gdfo_score_res *res, struct gdfo_error *err);
+/* gdfo_teacher_layer_std as one eval of purpose train: counted, made durable, replayed. */
+GDFO_MUST_USE enum gdfo_status gdfo_stack_layer_std(struct gdfo_stack *s,
+                                                    const struct gdfo_score_req *req, double *std,
+                                                    struct gdfo_error *err);
 const struct gdfo_meter *gdfo_stack_meter(const struct gdfo_stack *s);
 void gdfo_stack_set_meter(struct gdfo_stack *s,
                           const struct gdfo_meter *meter); /* from a snapshot */

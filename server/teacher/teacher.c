@@ -80,6 +80,25 @@ enum gdfo_status gdfo_teacher_tokenize(const struct gdfo_teacher *t, struct gdfo
     return t->ops->tokenize(t->self, text, out, err);
 }
 
+static enum gdfo_status check_layers(const struct gdfo_teacher *t, const struct gdfo_score_req *req,
+                                     struct gdfo_error *err)
+{
+    if (req->n_layer_ids > 0 && !t->caps.can_inject_layers) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "prompt rows at deeper layers: this teacher takes them at its input "
+                              "alone");
+    }
+    for (uint32_t k = 0; k < req->n_layer_ids; k++) {
+        if (req->layer_ids[k] <= (k > 0 ? req->layer_ids[k - 1] : 0) ||
+            req->layer_ids[k] >= t->caps.n_layers) {
+            return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                  "prompt rows at layer %u: want layers 1..%u, ascending",
+                                  req->layer_ids[k], t->caps.n_layers - 1);
+        }
+    }
+    return GDFO_STATUS_OK;
+}
+
 static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct gdfo_score_req *req,
                                      struct gdfo_error *err)
 {
@@ -115,14 +134,14 @@ static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct 
                               "prompt rows of width %u: this teacher has %u", req->d_model,
                               t->caps.d_model);
     }
-    return GDFO_STATUS_OK;
+    return check_layers(t, req, err);
 }
 
 static enum gdfo_status check_request(const struct gdfo_teacher *t,
                                       const struct gdfo_score_req *req, struct gdfo_error *err)
 {
     enum gdfo_status status = check_counts(t, req, err);
-    size_t n_floats = (size_t)req->n_prompts * req->n_prompt_tokens * req->d_model;
+    size_t n_floats = req->n_prompts * gdfo_score_req_prompt_floats(req);
     for (size_t i = 0; status == GDFO_STATUS_OK && i < n_floats; i++) {
         if (!isfinite(req->rows[i])) {
             status = gdfo_error_set(err, GDFO_STATUS_INVALID,
@@ -181,6 +200,28 @@ enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t, const struct gdfo_scor
     }
     if (status == GDFO_STATUS_OK && req->want_hidden) {
         status = check_hidden(res->hidden, n_cells * t->caps.d_model, err);
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_teacher_layer_std(struct gdfo_teacher *t, const struct gdfo_score_req *req,
+                                        double *std, struct gdfo_error *err)
+{
+    enum gdfo_status status;
+    if (!t->ops->layer_std) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "this teacher shows nothing of its hidden states");
+    }
+    status = check_request(t, req, err);
+    if (status == GDFO_STATUS_OK) {
+        status = t->ops->layer_std(t->self, req, std, err);
+    }
+    for (uint32_t k = 0; status == GDFO_STATUS_OK && k < req->n_layer_ids; k++) {
+        if (!isfinite(std[k]) || std[k] < 0) {
+            status = gdfo_error_set(err, GDFO_STATUS_UPSTREAM,
+                                    "the hidden states before layer %u spread by %g",
+                                    req->layer_ids[k], std[k]);
+        }
     }
     return status;
 }

@@ -67,7 +67,18 @@ struct gdfo_score_req {
     const int32_t *anchor_ids; /* further next-token ids, for the anchors head; may be NULL */
     uint32_t n_anchors;
     int want_hidden; /* teachers with has_hidden only */
+    /* A deep prompt (can_inject_layers): rows is then [n_prompts][1 + n_layer_ids][n_prompt_tokens]
+       [d_model], first what stands at the input, then for each listed layer what is added to the
+       hidden states of the prompt's positions before it. */
+    const uint32_t *layer_ids; /* [n_layer_ids], ascending, 1..n_layers - 1 */
+    uint32_t n_layer_ids;      /* 0: rows at the input alone */
 };
+
+/* Floats of one prompt's rows. */
+static inline size_t gdfo_score_req_prompt_floats(const struct gdfo_score_req *r)
+{
+    return (1 + (size_t)r->n_layer_ids) * r->n_prompt_tokens * r->d_model;
+}
 
 struct gdfo_usage {
     int64_t tokens_in;     /* positions of whole inputs, as a server would bill them */
@@ -101,6 +112,8 @@ struct gdfo_teacher_caps {
     int is_in_process;  /* nothing leaves the machine: an interrupted call was never paid */
     int reuses_text;    /* keeps the text's KV for all candidates: suffix is the cheap position */
     char identity[512]; /* file SHA-256, engine build, BLAS kernel: part of the fingerprint */
+    int can_inject_layers; /* takes layer_ids, and can tell its hidden states' deviations */
+    uint32_t n_layers;     /* of the model; 0: not known */
 };
 
 struct gdfo_teacher_env { /* what an adapter may be built from; all borrowed until close */
@@ -126,6 +139,9 @@ struct gdfo_teacher_ops {
                             struct gdfo_score_res *res, struct gdfo_error *err);
     /* Bytes that it may come to use beside the model's weights; NULL: not worth counting */
     uint64_t (*memory)(const struct gdfo_model_config *config, const struct gdfo_teacher_env *env);
+    /* gdfo_teacher_layer_std; NULL: it has no hidden states to show */
+    enum gdfo_status (*layer_std)(void *self, const struct gdfo_score_req *req, double *std,
+                                  struct gdfo_error *err);
 };
 
 /* NOT_FOUND names the adapters there are. *out: owned by caller, ended by gdfo_teacher_close. */
@@ -153,6 +169,16 @@ GDFO_MUST_USE enum gdfo_status gdfo_teacher_measure(struct gdfo_teacher *t,
 GDFO_MUST_USE enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t,
                                                 const struct gdfo_score_req *req,
                                                 struct gdfo_score_res *res, struct gdfo_error *err);
+
+/*
+ * How far the numbers of the hidden states that enter layers req->layer_ids spread: std
+ * [n_layer_ids], by five rounds of clipping to mean +- 3 deviations (BBTv2). Of the first prompt of
+ * req with its input rows alone, over as many of its texts, from the first, as some 2^20 numbers a
+ * layer take. As dear as a plain eval of those texts. UNSUPPORTED from a teacher that cannot.
+ */
+GDFO_MUST_USE enum gdfo_status gdfo_teacher_layer_std(struct gdfo_teacher *t,
+                                                      const struct gdfo_score_req *req, double *std,
+                                                      struct gdfo_error *err);
 
 /* The adapters of this build, in registry order; NULL past the last. */
 const struct gdfo_teacher_ops *gdfo_teacher_adapter(size_t index);

@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "server/model/format/format.h"
+#include "server/model/layer_rows.h"
 #include "server/num/precision.h"
 
 #include <stddef.h>
@@ -42,6 +43,11 @@ struct gdfo_pass_run {
     struct gdfo_kv *keep;
 };
 
+struct gdfo_pass_layer_row { /* what is added to a row of the pack between layers */
+    const struct gdfo_layer_rows *of; /* NULL: nothing */
+    size_t i;                         /* its place among them */
+};
+
 struct gdfo_pass {
     struct gdfo_pool *pool;
     const struct gdfo_pass_run *runs;
@@ -54,6 +60,9 @@ struct gdfo_pass {
     const float *const *added; /* [n]: NULL, or what is added to a row's embedding; NULL in a
                                   family that is not is_both_ways */
     int wants_features;        /* stop before a masked-LM head's transform */
+    /* Before each layer but the first a family hands its tiles to gdfo_pass_enter_layer. */
+    const struct gdfo_pass_layer_row *layer_rows; /* [n]; NULL: no run has any */
+    const struct gdfo_layer_trace *trace;         /* NULL: not wanted */
 };
 
 struct gdfo_pass_sizes {

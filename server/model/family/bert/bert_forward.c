@@ -244,6 +244,8 @@ static void run_tile(void *ctx, size_t item, unsigned slot)
     const size_t row = item * TILE;
     leave_layer(k, s, k->layer, row);
     if (k->layer + 1 < k->w->config.n_layers) {
+        const size_t n = k->pass->n - row < TILE ? k->pass->n - row : TILE;
+        gdfo_pass_enter_layer(k->pass, k->w->config.d_model, k->layer + 1, row, n);
         enter_layer(k, k->layer + 1, row);
     } else if (!k->w->config.is_encoder && !k->pass->wants_features) {
         transform(k, s, row);

@@ -279,6 +279,7 @@ static void run_tile(void *ctx, size_t item, unsigned slot)
     size_t d = k->w->config.d_model;
     leave_layer(k, s, k->layer, t);
     if (k->layer + 1 < k->w->config.n_layers) {
+        gdfo_pass_enter_layer(k->pass, d, k->layer + 1, t.row, t.n);
         enter_layer(k, s, k->layer + 1, t);
         return;
     }

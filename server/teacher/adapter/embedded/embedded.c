@@ -12,6 +12,7 @@
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/num/precision.h"
+#include "server/num/spread.h"
 #include "server/teacher/adapter/embedded/masked_text.h"
 #include "server/teacher/adapter/embedded/text_cache.h"
 #include "server/teacher/teacher.h"
@@ -24,6 +25,8 @@
 #define CONTEXT_MAX          4096u
 #define POSITIONS_MAX        8192u /* computed at once: a generation in few pieces */
 #define RUNS_MAX             8192u /* of one pass: bounds hidden states to 8192 x d */
+#define STD_FLOATS           ((size_t)1 << 20) /* hidden numbers of a layer that are looked at */
+#define STD_CLIPS            5                 /* method.md 2 */
 #define ANSWER_FLOATS        192u  /* of one run: label and anchor log-probabilities, run, pieces */
 
 struct embedded {
@@ -55,6 +58,7 @@ struct call {
     int32_t *cue_paths[GDFO_TRIE_NODES_MAX]; /* cue and path of each node, owned */
     size_t cue_mask_at;                      /* masked: in the cue, or GDFO_MASKED_NONE */
     size_t n_text_max; /* tokens of a text that fit beside prompt, cue and the longest path */
+    int is_shallow;    /* leaves what a deep prompt adds between layers out */
 };
 
 static void embedded_close(void *self)
@@ -143,6 +147,8 @@ static void embedded_probe(const void *self, struct gdfo_teacher_caps *caps)
     caps->is_masked = t->is_masked;
     caps->reuses_text = !t->is_masked;
     memcpy(caps->identity, t->identity, sizeof caps->identity);
+    caps->can_inject_layers = 1;
+    caps->n_layers = gdfo_model_config(t->model)->n_layers;
 }
 
 static enum gdfo_status embedded_tokenize(const void *self, struct gdfo_text text,
@@ -383,12 +389,28 @@ static int keeps_rows(const struct call *c)
     return !c->t->is_masked && req->position == GDFO_POSITION_PREFIX && req->n_prompt_tokens > 0;
 }
 
+static const float *prompt_rows(const struct call *c, uint32_t prompt)
+{
+    return c->req->rows + prompt * gdfo_score_req_prompt_floats(c->req);
+}
+
+/* What a deep prompt adds between layers, its rows standing at own positions `first` and on. */
+static struct gdfo_layer_rows layer_rows(const struct call *c, uint32_t prompt, size_t first)
+{
+    const struct gdfo_score_req *req = c->req;
+    struct gdfo_layer_rows l = {NULL, req->layer_ids, 0, first, req->n_prompt_tokens};
+    if (req->n_prompt_tokens > 0 && !c->is_shallow) {
+        l.n_layers = req->n_layer_ids;
+        l.rows = prompt_rows(c, prompt) + (size_t)req->n_prompt_tokens * req->d_model;
+    }
+    return l;
+}
+
 /* prefix: the KV of every candidate's rows, kept for the call. */
 static enum gdfo_status fill_row_kv(struct call *c, struct gdfo_error *err)
 {
     struct embedded *t = c->t;
     const struct gdfo_score_req *req = c->req;
-    size_t stride = (size_t)req->n_prompt_tokens * req->d_model;
     for (size_t i = 0; i < t->n_row_kv; i++) {
         gdfo_kv_destroy(t->row_kv[i]);
     }
@@ -406,9 +428,11 @@ static enum gdfo_status fill_row_kv(struct call *c, struct gdfo_error *err)
         }
         t->n_row_kv = p + 1;
         t->pieces[p] =
-            (struct gdfo_piece){.rows = req->rows + p * stride, .n = req->n_prompt_tokens};
-        t->runs[p] =
-            (struct gdfo_run){.pieces = &t->pieces[p], .n_pieces = 1, .keep = t->row_kv[p]};
+            (struct gdfo_piece){.rows = prompt_rows(c, p), .n = req->n_prompt_tokens};
+        t->runs[p] = (struct gdfo_run){.pieces = &t->pieces[p],
+                                       .n_pieces = 1,
+                                       .keep = t->row_kv[p],
+                                       .layer_rows = layer_rows(c, p, 0)};
     }
     return gdfo_forward_run(t->forward, t->runs, req->n_prompts, NULL, err);
 }
@@ -418,7 +442,7 @@ static struct gdfo_run masked_run(const struct call *c, uint32_t prompt, uint32_
 {
     const struct gdfo_score_req *req = c->req;
     const struct gdfo_text_entry *text = gdfo_text_cache_at(c->t->texts, c->t->indices[example]);
-    const size_t stride = (size_t)req->n_prompt_tokens * req->d_model;
+    struct gdfo_run run;
     struct gdfo_masked_cell cell = {.body = {text->ids, text->n_ids, text->mask_at},
                                     .cue = c->t->cue.data,
                                     .n_cue = c->t->cue.n,
@@ -426,11 +450,14 @@ static struct gdfo_run masked_run(const struct call *c, uint32_t prompt, uint32_
                                     .n_rows = req->n_prompt_tokens,
                                     .position = req->position};
     if (cell.n_rows > 0) {
-        cell.rows = req->rows + prompt * stride;
+        cell.rows = prompt_rows(c, prompt);
         cell.placeholders = req->is_added ? c->t->placeholders : NULL;
     }
     gdfo_masked_cut(&cell.body, c->n_text_max, &cell.from, &cell.to);
-    return gdfo_masked_run(&cell, pieces);
+    run = gdfo_masked_run(&cell, pieces);
+    run.layer_rows = layer_rows(
+        c, prompt, cell.position == GDFO_POSITION_PREFIX ? 1 : 1 + (cell.to - cell.from));
+    return run;
 }
 
 /* One cell's run: its pieces are caller's. */
@@ -453,9 +480,9 @@ static struct gdfo_run cell_run(const struct call *c, uint32_t node, uint32_t pr
     } else {
         run.past = text->kv;
         if (req->n_prompt_tokens > 0) {
-            size_t stride = (size_t)req->n_prompt_tokens * req->d_model;
             pieces[n++] =
-                (struct gdfo_piece){.rows = req->rows + prompt * stride, .n = req->n_prompt_tokens};
+                (struct gdfo_piece){.rows = prompt_rows(c, prompt), .n = req->n_prompt_tokens};
+            run.layer_rows = layer_rows(c, prompt, 0);
         }
     }
     if (tail.n > 0) {
@@ -639,6 +666,89 @@ static enum gdfo_status embedded_run(void *self, const struct gdfo_score_req *re
     return status;
 }
 
+/* ---- deviations of hidden states ---------------------------------------------------------------
+ */
+
+/* A whole text with the first prompt, nothing shared with any other. */
+static struct gdfo_run whole_run(const struct call *c, uint32_t example, struct gdfo_piece *pieces)
+{
+    const struct gdfo_score_req *req = c->req;
+    const struct gdfo_text_entry *text = gdfo_text_cache_at(c->t->texts, c->t->indices[example]);
+    const struct gdfo_piece body = {.ids = text->ids, .n = text_tokens(c, example)};
+    const struct gdfo_piece rows = {.rows = req->n_prompt_tokens > 0 ? req->rows : NULL,
+                                    .n = req->n_prompt_tokens};
+    const int is_prefix = req->position == GDFO_POSITION_PREFIX;
+    struct gdfo_run run;
+    if (c->t->is_masked) {
+        run = masked_run(c, 0, example, pieces);
+        run.scored = GDFO_SCORED_NONE;
+        return run;
+    }
+    pieces[0] = is_prefix ? rows : body;
+    pieces[1] = is_prefix ? body : rows;
+    pieces[2] = (struct gdfo_piece){.ids = c->cue_paths[0],
+                                    .n = c->t->cue.n + c->trie.nodes[0].n_path};
+    return (struct gdfo_run){.pieces = pieces, .n_pieces = 3};
+}
+
+/* As many texts from the first as positions_max allows, one at least. */
+static enum gdfo_status trace_texts(struct call *c, size_t positions_max,
+                                    struct gdfo_layer_trace *trace, size_t *n_positions,
+                                    struct gdfo_error *err)
+{
+    struct embedded *t = c->t;
+    uint32_t n_runs = 0;
+    if (!grow(&t->runs, &t->runs_cap, c->req->n_examples, sizeof *t->runs) ||
+        !grow(&t->pieces, &t->pieces_cap, (size_t)GDFO_MASKED_PIECES * c->req->n_examples,
+              sizeof *t->pieces)) {
+        return gdfo_error_no_memory(err, "texts");
+    }
+    *n_positions = 0;
+    for (; n_runs < c->req->n_examples; n_runs++) {
+        struct gdfo_piece *pieces = t->pieces + (size_t)GDFO_MASKED_PIECES * n_runs;
+        size_t n = 0;
+        t->runs[n_runs] = whole_run(c, n_runs, pieces);
+        for (size_t i = 0; i < t->runs[n_runs].n_pieces; i++) {
+            n += pieces[i].n;
+        }
+        if (n_runs > 0 && *n_positions + n > positions_max) {
+            break;
+        }
+        *n_positions += n;
+    }
+    trace->out = gdfo_mem_array(trace->n_ids * *n_positions,
+                                gdfo_model_config(t->model)->d_model * sizeof *trace->out);
+    return trace->out ? gdfo_forward_trace(t->forward, t->runs, n_runs, trace, err)
+                      : gdfo_error_no_memory(err, "hidden states");
+}
+
+static enum gdfo_status embedded_layer_std(void *self, const struct gdfo_score_req *req,
+                                           double *std, struct gdfo_error *err)
+{
+    const size_t d = gdfo_model_config(((struct embedded *)self)->model)->d_model;
+    struct gdfo_layer_trace trace = {.ids = req->layer_ids, .n_ids = req->n_layer_ids};
+    const size_t positions_max = STD_FLOATS / d < POSITIONS_MAX ? STD_FLOATS / d : POSITIONS_MAX;
+    size_t n = 0;
+    struct call c;
+    enum gdfo_status status = call_init(&c, self, req, err);
+    c.is_shallow = 1;
+    if (status == GDFO_STATUS_OK) {
+        status = need_forward(self, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = find_texts(&c, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = trace_texts(&c, positions_max, &trace, &n, err);
+    }
+    for (uint32_t k = 0; status == GDFO_STATUS_OK && k < req->n_layer_ids; k++) {
+        std[k] = gdfo_spread_clipped(trace.out + k * n * d, n * d, STD_CLIPS);
+    }
+    gdfo_mem_free(trace.out);
+    call_deinit(&c);
+    return status;
+}
+
 /* CONFIG.md shows this sum. The workspace is forward.h's, runs and answers are those of one pass.
  */
 static uint64_t embedded_memory(const struct gdfo_model_config *c,
@@ -669,4 +779,5 @@ const struct gdfo_teacher_ops gdfo_teacher_embedded_ops = {
     .measure = embedded_measure,
     .run = embedded_run,
     .memory = embedded_memory,
+    .layer_std = embedded_layer_std,
 };
