@@ -47,27 +47,21 @@ static uint64_t positions_of(const struct gdfo_search_opts *o, uint64_t longest)
     return one > least ? one : least;
 }
 
-uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_teachers_file,
-                                const struct gdfo_job_text_size *texts,
-                                const struct gdfo_job_spec *spec)
+static uint64_t student_bytes(const struct gdfo_model_entry *student, uint64_t n_layers,
+                              const struct gdfo_job_text_size *texts,
+                              const struct gdfo_search_opts *o)
 {
     const struct gdfo_model_config *m = &student->config;
-    const struct gdfo_search_opts *o = spec->options; /* of every method with a student */
     const struct gdfo_student_opts limits = gdfo_student_defaults();
     uint64_t c = m->d_model;
     uint64_t q = (uint64_t)m->n_heads * m->d_head;
     uint64_t k = (uint64_t)m->n_kv_heads * m->d_head;
     uint64_t f = m->d_ff;
     uint64_t t;
-    uint64_t n_layers;
     uint64_t r;
     uint64_t params;
     uint64_t packed;
-    if (!spec->ops->needs_student) {
-        return 0;
-    }
     t = positions_of(o, texts->longest);
-    n_layers = layers_of(o, m->n_layers, is_teachers_file);
     r = (uint64_t)o->adapter_rank;
     params = o->student_train == 0 ? r * (4 * c + 2 * q + 2 * k + 3 * f + 3 * c)
                                    : c * (2 * q + 2 * k + 3 * f + 2);
@@ -79,6 +73,27 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
            (packed + 4 * n_layers * params + n_layers * t * (2 * (c + q + k + f) + PRODUCTS * r) +
             t * (5 * c + 3 * f + 2 * q + 2 * k + PRODUCTS * r) + 3 * limits.max_items * c +
             texts->all * n_layers * 2 * k);
+}
+
+uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_teachers_file,
+                                const struct gdfo_job_text_size *texts,
+                                const struct gdfo_job_spec *spec)
+{
+    const struct gdfo_search_opts *o = spec->options; /* of every method with a student */
+    return spec->ops->needs_student
+               ? student_bytes(student, layers_of(o, student->config.n_layers, is_teachers_file),
+                               texts, o)
+               : 0;
+}
+
+uint64_t gdfo_job_yardstick_bytes(const struct gdfo_model_entry *teacher,
+                                  const struct gdfo_job_text_size *texts,
+                                  const struct gdfo_job_spec *spec)
+{
+    const struct gdfo_search_opts *o = spec->options;
+    return spec->ops->needs_student && o->measure_cosine
+               ? student_bytes(teacher, teacher->config.n_layers, texts, o)
+               : 0;
 }
 
 static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct gdfo_job_spec *spec,
@@ -98,6 +113,7 @@ static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct g
         want->student = student->name;
         want->work_bytes += gdfo_job_student_bytes(
             student, strcmp(student->sha256, teacher->sha256) == 0, &no_texts, spec);
+        want->work_bytes += gdfo_job_yardstick_bytes(teacher, &no_texts, spec);
     }
     return gdfo_models_fits(deps->models, want, err);
 }

@@ -27,6 +27,11 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
                                 const struct gdfo_job_text_size *texts,
                                 const struct gdfo_job_spec *spec);
 
+/* The teacher as a student of all its layers, which measure_cosine needs; 0 without it. */
+uint64_t gdfo_job_yardstick_bytes(const struct gdfo_model_entry *teacher,
+                                  const struct gdfo_job_text_size *texts,
+                                  const struct gdfo_job_spec *spec);
+
 struct gdfo_job_deps;
 /* LIMIT, naming the bytes needed and allowed, when a job of this spec could never run here. OK when
  * it may, or its teacher or student is not there (others say that). */

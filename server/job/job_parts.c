@@ -142,6 +142,7 @@ static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_
             student ? gdfo_job_student_bytes(student, strcmp(student->sha256, e->sha256) == 0,
                                              &texts, p->spec)
                     : 0;
+        want.work_bytes += gdfo_job_yardstick_bytes(e, &texts, p->spec);
     }
     status = gdfo_models_acquire(deps->models, &want, &p->hold, err);
     p->models = deps->models;

@@ -32,6 +32,10 @@
         GDFO_SEARCH_OPT(prompt_steps, INT, "30", 1, 10000, NULL,                                   \
                         "gradient steps of the prompt through the student"),                       \
         GDFO_SEARCH_OPT(lr_prompt, NUM, "0.01", 0, 10, NULL, "Adam rate of the prompt rows"),      \
-        GDFO_SEARCH_OPT(alpha_final, NUM, "0.5", 1e-6, 1e3, NULL, "radius of stage 3")
+        GDFO_SEARCH_OPT(alpha_final, NUM, "0.5", 1e-6, 1e3, NULL, "radius of stage 3"),            \
+        GDFO_SEARCH_OPT(                                                                           \
+            measure_cosine, BOOL, "false", 0, 0, NULL,                                             \
+            "research: measure the angle between the student's and the teacher's gradients with "  \
+            "the local teacher's own weights; a black box has none, and it is on no meter")
 
 #endif

@@ -40,9 +40,9 @@ struct gdfo_pupil {
     struct gdfo_rng rng;
     /* scratch */
     struct gdfo_student_item *items;
-    float *rows_s, *target_lp, *logits;
+    float *rows_s, *grad_s, *target_lp, *logits;
     int32_t *gold;
-    size_t items_cap, rows_cap, target_cap, logits_cap, gold_cap;
+    size_t items_cap, rows_cap, grad_cap, target_cap, logits_cap, gold_cap;
 };
 
 static uint32_t kept(size_t n)
@@ -335,6 +335,7 @@ void gdfo_pupil_destroy(struct gdfo_pupil *p)
     gdfo_bridge_destroy(p->bridge);
     gdfo_mem_free(p->items);
     gdfo_mem_free(p->rows_s);
+    gdfo_mem_free(p->grad_s);
     gdfo_mem_free(p->target_lp);
     gdfo_mem_free(p->logits);
     gdfo_mem_free(p->gold);
@@ -360,6 +361,7 @@ static enum gdfo_status reserve(struct gdfo_pupil *p, size_t n_items, size_t n_p
     size_t per_prompt = (size_t)p->opts->n_prompt_tokens * p->width_s;
     int ok = grow(&p->items, &p->items_cap, n_items, sizeof *p->items) &&
              grow(&p->rows_s, &p->rows_cap, n_prompts * per_prompt, sizeof *p->rows_s) &&
+             grow(&p->grad_s, &p->grad_cap, per_prompt, sizeof *p->grad_s) &&
              grow(&p->target_lp, &p->target_cap, n_items * p->n_labels, sizeof *p->target_lp) &&
              grow(&p->logits, &p->logits_cap, n_items * p->n_labels, sizeof *p->logits) &&
              grow(&p->gold, &p->gold_cap, n_items, sizeof *p->gold);
@@ -477,9 +479,36 @@ enum gdfo_status gdfo_pupil_losses(struct gdfo_pupil *p, const float *rows, uint
     return status;
 }
 
+/* grad [P][H_T] through the student and, where there is one, over the bridge. */
+static enum gdfo_status gradient(struct gdfo_pupil *p, const float *rows, float *grad, double *loss,
+                                 struct gdfo_error *err)
+{
+    const float *rows_s = student_rows(p, rows, 1);
+    struct gdfo_student_batch batch;
+    enum gdfo_status status;
+    for (uint32_t b = 0; b < p->env->train.n; b++) {
+        p->items[b] = item_of(p, rows_s, b);
+        p->gold[b] = (int32_t)p->env->train.gold[b];
+    }
+    batch = batch_of(p, p->env->train.n);
+    status = gdfo_student_prompt_grad(p->student, &batch, p->gold, p->bridge ? p->grad_s : grad,
+                                      loss, err);
+    if (status == GDFO_STATUS_OK && p->bridge) {
+        gdfo_bridge_pull(p->bridge, p->grad_s, (size_t)p->opts->n_prompt_tokens, grad);
+    }
+    return status;
+}
+
+enum gdfo_status gdfo_pupil_gradient(struct gdfo_pupil *p, const float *rows, float *grad,
+                                     double *loss, struct gdfo_error *err)
+{
+    enum gdfo_status status = reserve(p, p->env->train.n, 1, err);
+    return status == GDFO_STATUS_OK ? gradient(p, rows, grad, loss, err) : status;
+}
+
 struct descent { /* buffers of one descent */
     struct gdfo_adamw adamw;
-    float *rows, *grad, *grad_s; /* [P][H_T], [P][H_T], [P][H_S] */
+    float *rows, *grad; /* [P][H_T] */
     size_t n_floats;
 };
 
@@ -488,20 +517,17 @@ static void descent_deinit(struct descent *d)
     gdfo_adamw_deinit(&d->adamw);
     gdfo_mem_free(d->rows);
     gdfo_mem_free(d->grad);
-    gdfo_mem_free(d->grad_s);
 }
 
 static enum gdfo_status descent_init(struct descent *d, const struct gdfo_pupil *p,
                                      const struct gdfo_pupil_descent *job, struct gdfo_error *err)
 {
-    size_t n_rows = (size_t)p->opts->n_prompt_tokens;
     struct gdfo_adamw_opts ao = gdfo_adamw_defaults();
     memset(d, 0, sizeof *d);
-    d->n_floats = n_rows * p->width_t;
+    d->n_floats = (size_t)p->opts->n_prompt_tokens * p->width_t;
     d->rows = gdfo_mem_dup(job->start, d->n_floats * sizeof *d->rows);
     d->grad = gdfo_mem_array(d->n_floats, sizeof *d->grad);
-    d->grad_s = gdfo_mem_array(n_rows * p->width_s, sizeof *d->grad_s);
-    if (!d->rows || !d->grad || !d->grad_s) {
+    if (!d->rows || !d->grad) {
         return gdfo_error_no_memory(err, "gradient prompt");
     }
     ao.lr = job->lr;
@@ -511,25 +537,11 @@ static enum gdfo_status descent_init(struct descent *d, const struct gdfo_pupil 
 static enum gdfo_status descent_step(struct descent *d, struct gdfo_pupil *p, double *loss,
                                      struct gdfo_error *err)
 {
-    const float *rows_s = student_rows(p, d->rows, 1);
-    struct gdfo_student_batch batch;
-    enum gdfo_status status;
-    for (uint32_t b = 0; b < p->env->train.n; b++) {
-        p->items[b] = item_of(p, rows_s, b);
-        p->gold[b] = (int32_t)p->env->train.gold[b];
+    enum gdfo_status status = gradient(p, d->rows, d->grad, loss, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_adamw_step(&d->adamw, p->env->pool, d->rows, d->grad);
     }
-    batch = batch_of(p, p->env->train.n);
-    status = gdfo_student_prompt_grad(p->student, &batch, p->gold, d->grad_s, loss, err);
-    if (status != GDFO_STATUS_OK) {
-        return status;
-    }
-    if (p->bridge) {
-        gdfo_bridge_pull(p->bridge, d->grad_s, (size_t)p->opts->n_prompt_tokens, d->grad);
-    } else {
-        memcpy(d->grad, d->grad_s, d->n_floats * sizeof *d->grad);
-    }
-    gdfo_adamw_step(&d->adamw, p->env->pool, d->rows, d->grad);
-    return GDFO_STATUS_OK;
+    return status;
 }
 
 enum gdfo_status gdfo_pupil_descend(struct gdfo_pupil *p, const struct gdfo_pupil_descent *job,

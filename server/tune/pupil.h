@@ -33,6 +33,12 @@ GDFO_MUST_USE enum gdfo_status gdfo_pupil_losses(struct gdfo_pupil *p, const flo
                                                  uint32_t n, double *losses,
                                                  struct gdfo_error *err);
 
+/* The student's loss on the train rows at one prompt, rows [P][H], and its gradient to them, grad
+ * [P][H]. */
+GDFO_MUST_USE enum gdfo_status gdfo_pupil_gradient(struct gdfo_pupil *p, const float *rows,
+                                                   float *grad, double *loss,
+                                                   struct gdfo_error *err);
+
 /* AdamW on the rows through the frozen student, from start [P][H]; the prompts after marks[k] steps
  * (rising) go to out [n_marks][P][H], their student losses to losses [n_marks]. */
 struct gdfo_pupil_descent {

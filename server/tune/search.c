@@ -7,7 +7,7 @@
 #include "server/optim/optim_ops.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
-#include "server/tune/search_priv.h"
+#include "server/tune/search_measure.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -233,6 +233,9 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
         status = gdfo_pupil_create(&s->pupil, &s->env, &s->opts, s->pupil_note, err);
     }
     if (status == GDFO_STATUS_OK) {
+        status = gdfo_yardstick_create(&s->yardstick, s, err);
+    }
+    if (status == GDFO_STATUS_OK) {
         status = gdfo_search_new_optimiser(s, s->env.seed, err);
     }
     return status;
@@ -280,6 +283,7 @@ void gdfo_search_destroy(void *self)
     if (!s) {
         return;
     }
+    gdfo_yardstick_destroy(s->yardstick);
     gdfo_pupil_destroy(s->pupil);
     gdfo_optim_destroy(s->optim);
     gdfo_projection_destroy(s->projection);
@@ -554,6 +558,9 @@ static enum gdfo_status generation(struct gdfo_search *s, struct gdfo_report *r,
     }
     gdfo_projection_apply(s->projection, &in, s->prompts);
     status = gdfo_search_try(s, n, &e, r, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_search_measure(s, n, r, err);
+    }
     if (status == GDFO_STATUS_OK && s->stage == GDFO_STAGE_DISTIL) {
         status = learn(s, n, &e, r, err);
     }

@@ -1,5 +1,6 @@
 #include "common/mem.h"
-#include "server/tune/search_priv.h"
+#include "server/tune/rank.h"
+#include "server/tune/search_measure.h"
 
 #include <math.h>
 #include <string.h>
@@ -28,22 +29,6 @@ static uint32_t make_marks(const struct gdfo_search *s, int64_t marks[MARKS_MAX]
         n--;
     }
     return n;
-}
-
-/* Kendall's tau between the student's and the teacher's losses of the same prompts: how far to
- * trust it. */
-static double kendall_tau(const double *a, const double *b, uint32_t n)
-{
-    int64_t agree = 0;
-    int64_t pairs = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t j = 0; j < i; j++) {
-            double product = (a[i] - a[j]) * (b[i] - b[j]);
-            agree += (product > 0) - (product < 0);
-            pairs++;
-        }
-    }
-    return pairs > 0 ? (double)agree / (double)pairs : (double)NAN;
 }
 
 static double distance(const float *a, const float *b, size_t n)
@@ -95,7 +80,7 @@ static enum gdfo_status try_along(struct gdfo_search *s, const float *along, uin
         from =
             s->best.loss < s->losses[best] ? s->best.rows : s->prompts + (size_t)best * s->n_floats;
         memcpy(s->centre, from, s->n_floats * sizeof *s->centre);
-        gdfo_report_metric_add(r, "tau_student", kendall_tau(student, s->losses, n));
+        gdfo_report_metric_add(r, "tau_student", gdfo_rank_tau(student, s->losses, n));
         gdfo_report_metric_add(r, "loss_gradient", s->losses[best]);
         gdfo_report_metric_add(r, "distance_gradient", distance(s->centre, s->start, s->n_floats));
         gdfo_report_message_add(
@@ -120,8 +105,11 @@ enum gdfo_status gdfo_search_gradient(struct gdfo_search *s, struct gdfo_report 
                                    .lr = s->opts.lr_prompt,
                                    .out = along,
                                    .losses = student_losses};
-    enum gdfo_status status = along ? gdfo_pupil_descend(s->pupil, &d, err)
+    enum gdfo_status status = along ? gdfo_search_measure_at(s, s->start, r, err)
                                     : gdfo_error_no_memory(err, "gradient prompts");
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_pupil_descend(s->pupil, &d, err);
+    }
     if (status == GDFO_STATUS_OK) {
         gdfo_report_metric_add(r, "loss_student", student_losses[n_marks - 1]);
         status = try_along(s, along, n_marks, r, err);

@@ -41,6 +41,7 @@ struct gdfo_search_opts {
     int64_t prompt_steps; /* gradient steps of the prompt through the student */
     double lr_prompt;
     double alpha_final; /* radius of stage 3 */
+    int measure_cosine; /* of student and teacher gradients: research on a local teacher */
 };
 
 #define GDFO_SEARCH_OPT(name, type, fallback, min, max, choices, help)                             \

@@ -21,7 +21,8 @@ struct gdfo_search {
     struct gdfo_tune_env env; /* borrowed members, copied struct */
     struct gdfo_search_opts opts;
     struct gdfo_evaluator *evaluator;
-    struct gdfo_pupil *pupil; /* NULL without a student */
+    struct gdfo_pupil *pupil;         /* NULL without a student */
+    struct gdfo_yardstick *yardstick; /* NULL unless the cosine is measured */
     char pupil_note[240];
     struct gdfo_projection *projection; /* A, with alpha folded in */
     struct gdfo_optim *optim;           /* of the stage under way */

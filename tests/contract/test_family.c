@@ -140,7 +140,8 @@ static void check_forward(const struct gdfo_family_ops *ops, struct gdfo_model *
     }
     for (size_t i = 0; i < RUNS; i++) {
         pieces[i] = (struct gdfo_piece){.ids = ids + i, .n = 1 + i % 20};
-        runs[i] = (struct gdfo_run){&pieces[i], 1, NULL, NULL, GDFO_SCORED_LAST, 0};
+        runs[i] =
+            (struct gdfo_run){.pieces = &pieces[i], .n_pieces = 1, .scored = GDFO_SCORED_LAST};
     }
     gdfo_test_ok(gdfo_pool_create(&pool, 2, &err), &err);
     gdfo_test_ok(gdfo_forward_create(&f, model, pool, NULL, &err), &err);

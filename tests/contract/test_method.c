@@ -453,6 +453,63 @@ static void a_student_that_is_the_teacher_wants_a_word(void **state)
     close_run(&r);
 }
 
+/* Runs gdfo to its end; the first tau and the last cosine, and the evals that it cost. */
+struct measures {
+    double tau, cosine;
+    int n_tau, n_cosine;
+    int64_t evals;
+};
+
+static struct measures measure_gdfo(struct world *w, const char *layers, const char *cosine)
+{
+    struct measures m = {0, 0, 0, 0, 0};
+    struct run r;
+    struct run given;
+    open_run(&given, w, gdfo_method_find("gdfo"), 44, NULL);
+    set(&given, "student_layers", layers);
+    set(&given, "allow_same_student", "true");
+    set(&given, "measure_cosine", cosine);
+    set(&given, "distill_steps", "0");
+    open_run(&r, w, gdfo_method_find("gdfo"), 44, given.options);
+    close_run(&given);
+    do {
+        step(&r);
+        if (isfinite(metric(&r.report, "tau_student"))) {
+            m.tau = m.n_tau ? m.tau : metric(&r.report, "tau_student");
+            m.n_tau++;
+        }
+        if (isfinite(metric(&r.report, "cosine_student"))) {
+            m.cosine = metric(&r.report, "cosine_student");
+            m.n_cosine++;
+        }
+    } while (!r.report.is_done);
+    m.evals = gdfo_stack_meter(r.stack)->evals;
+    close_run(&r);
+    return m;
+}
+
+/* All five layers of the teacher, untrained, are the teacher: the same gradient, and nearly the
+ * same order, for here a word is several tokens, of which a student scores the first. Two layers
+ * are not. */
+static void a_student_that_is_the_teacher_points_where_it_points(void **state)
+{
+    struct measures same = measure_gdfo(*state, "5", "true");
+    struct measures other = measure_gdfo(*state, "2", "true");
+    assert_true(same.n_cosine >= 3 && same.n_tau >= 3);
+    gdfo_test_near(same.cosine, 1, 1e-6);
+    assert_true(same.tau > 0.8);
+    assert_true(other.n_cosine >= 3 && other.cosine < 0.999);
+}
+
+static void measuring_the_cosine_asks_the_teacher_nothing(void **state)
+{
+    struct measures with = measure_gdfo(*state, "2", "true");
+    struct measures without = measure_gdfo(*state, "2", "false");
+    assert_int_equal(with.evals, without.evals);
+    assert_int_equal(without.n_cosine, 0);
+    assert_true(without.n_tau > 0);
+}
+
 /* The same weights from safetensors, which bring no tokenizer: the teacher's stands in, and since
  * it is another file the bridge is fitted: over equal embeddings it explains everything. */
 static void a_student_from_safetensors_speaks_the_teacher_s_words(void **state)
@@ -509,6 +566,8 @@ int main(void)
         cmocka_unit_test(a_committee_survives_its_bytes),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
+        cmocka_unit_test(a_student_that_is_the_teacher_points_where_it_points),
+        cmocka_unit_test(measuring_the_cosine_asks_the_teacher_nothing),
         cmocka_unit_test(a_student_from_safetensors_speaks_the_teacher_s_words),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

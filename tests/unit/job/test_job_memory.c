@@ -73,6 +73,25 @@ static void a_students_room_is_the_sum_of_the_manual(void **state)
     gdfo_json_destroy(body);
 }
 
+/* All five layers of the teacher on top of the student's two. */
+static void measuring_the_cosine_needs_room_for_the_teacher_as_a_student(void **state)
+{
+    struct jobs *j = *state;
+    struct gdfo_json *body = NULL;
+    struct gdfo_json *all_body = NULL;
+    struct gdfo_job_spec *spec = spec_of(j, "gdfo", ",\"student_layers\":2", &body);
+    struct gdfo_job_spec *all = spec_of(
+        j, "gdfo", ",\"student_layers\":5,\"allow_same_student\":true,\"measure_cosine\":true",
+        &all_body);
+    assert_int_equal(gdfo_job_yardstick_bytes(local(j), &texts, spec), 0);
+    assert_int_equal(gdfo_job_yardstick_bytes(local(j), &texts, all),
+                     gdfo_job_student_bytes(local(j), 1, &texts, all));
+    gdfo_job_spec_destroy(spec);
+    gdfo_job_spec_destroy(all);
+    gdfo_json_destroy(body);
+    gdfo_json_destroy(all_body);
+}
+
 /* A long text is computed at once: past 1,536 positions they grow with it, up to 2,048 tokens. */
 static void a_long_text_needs_more_room(void **state)
 {
@@ -161,6 +180,7 @@ int main(void)
         CASE(cached_texts_take_an_eighth_at_most),
         CASE(a_method_without_a_student_needs_no_room_for_one),
         CASE(a_students_room_is_the_sum_of_the_manual),
+        CASE(measuring_the_cosine_needs_room_for_the_teacher_as_a_student),
         CASE(a_long_text_needs_more_room),
         CASE(a_student_of_the_teachers_file_is_smaller),
         CASE(a_job_is_refused_exactly_when_it_could_never_run),

@@ -192,7 +192,8 @@ static float *last_logits(const struct gdfo_json *cases, const struct gdfo_model
     for (size_t i = 0; i < CASES; i++, v = gdfo_json_next(v)) {
         pieces[i] = (struct gdfo_piece){.ids = ids[i]};
         pieces[i].n = read_ids(gdfo_json_get(v, "tokens"), ids[i]);
-        runs[i] = (struct gdfo_run){&pieces[i], 1, NULL, NULL, GDFO_SCORED_LAST, 0};
+        runs[i] =
+            (struct gdfo_run){.pieces = &pieces[i], .n_pieces = 1, .scored = GDFO_SCORED_LAST};
     }
     gdfo_test_ok(gdfo_forward_create(&f, model, pool, &opt, &err), &err);
     gdfo_test_ok(gdfo_forward_run(f, runs, CASES, hidden, &err), &err);
