@@ -54,7 +54,8 @@ static enum gdfo_status allocate(struct gdfo_forward *f, struct gdfo_error *err)
     if (f->family->is_both_ways) {
         f->added = (const float **)gdfo_mem_array(n, sizeof *f->added);
     }
-    if (!f->x || !f->runs || !f->scored || !f->layer_rows || (f->family->is_both_ways && !f->added)) {
+    if (!f->x || !f->runs || !f->scored || !f->layer_rows ||
+        (f->family->is_both_ways && !f->added)) {
         return gdfo_error_no_memory(err, "forward workspace");
     }
     st = gdfo_vocab_head_init(&f->head, f->model, f->pool, err);
@@ -62,7 +63,8 @@ static enum gdfo_status allocate(struct gdfo_forward *f, struct gdfo_error *err)
         st = f->family->workspace_create(&f->workspace, gdfo_family_weights(f->model), &f->sizes,
                                          &f->bytes, err);
     }
-    f->bytes += n_x * sizeof *f->x + n * (sizeof *f->runs + sizeof *f->scored + sizeof *f->layer_rows) +
+    f->bytes += n_x * sizeof *f->x +
+                n * (sizeof *f->runs + sizeof *f->scored + sizeof *f->layer_rows) +
                 gdfo_vocab_head_bytes(&f->head) + sizeof *f;
     return st;
 }

@@ -56,7 +56,7 @@ struct gdfo_run {
     const struct gdfo_kv *past; /* NULL, or filled by an earlier pass */
     struct gdfo_kv *keep;       /* NULL, or where this run's K and V go; not together with past */
     enum gdfo_scored scored;
-    size_t scored_at; /* own position, with GDFO_SCORED_AT */
+    size_t scored_at;                  /* own position, with GDFO_SCORED_AT */
     struct gdfo_layer_rows layer_rows; /* what is added between layers; n_layers 0: nothing */
 };
 
@@ -105,8 +105,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_forward_run(struct gdfo_forward *f, const st
 
 /*
  * The hidden states that enter layers ids (ascending, from 1), of every own position of all runs in
- * order: out [n_ids][positions][d_model]. Nothing is scored or kept. Errors as above; LIMIT when the
- * runs have more than positions_max positions together.
+ * order: out [n_ids][positions][d_model]. Nothing is scored or kept. Errors as above; LIMIT when
+ * the runs have more than positions_max positions together.
  */
 GDFO_MUST_USE enum gdfo_status gdfo_forward_trace(struct gdfo_forward *f,
                                                   const struct gdfo_run *runs, size_t n_runs,

@@ -6,8 +6,8 @@
 
 /*
  * Prompts deeper than the input (BBTv2, method.md 2): before layer ids[k], counted from 0, own
- * position first + i of a run gets rows[k][i] added to its hidden state. What stands at the input is
- * a run's pieces. Plain borrowed data; any thread.
+ * position first + i of a run gets rows[k][i] added to its hidden state. What stands at the input
+ * is a run's pieces. Plain borrowed data; any thread.
  */
 struct gdfo_layer_rows {
     const float *rows;   /* [n_layers][n][d_model] */

@@ -43,7 +43,7 @@ struct gdfo_pass_run {
     struct gdfo_kv *keep;
 };
 
-struct gdfo_pass_layer_row { /* what is added to a row of the pack between layers */
+struct gdfo_pass_layer_row {          /* what is added to a row of the pack between layers */
     const struct gdfo_layer_rows *of; /* NULL: nothing */
     size_t i;                         /* its place among them */
 };

@@ -23,11 +23,11 @@ CASES = [
     ('llama-prefix', 'llama', [1, 403, 407, 261, 378, 290, 411], 0, 3, 'inserted', [1, 2, 3, 4], 9),
     ('llama-suffix', 'llama', [1, 403, 407, 261, 378, 290, 411], 5, 4, 'inserted', [1, 3], 10),
     ('llama-last', 'llama', [1, 403, 407], 3, 2, 'inserted', [4], 4),
-    ('bert-deep', 'bert-untied', [2, 7, 30, 69, 4, 3, 11], 1, 5, 'inserted', [1, 2], 9),
-    ('bert-deep-added', 'bert-untied', [2, 50, 51, 52, 7, 30, 4, 3], 1, 3, 'added', [2], 6),
+    ('bert-deep', 'bert', [2, 7, 30, 69, 4, 3, 11], 1, 5, 'inserted', [1], 9),
+    ('bert-deep-added', 'bert', [2, 50, 51, 52, 7, 30, 4, 3], 1, 3, 'added', [1], 6),
     ('roberta-deep-added', 'roberta', [0] + [100 + i for i in range(20)] + [286, 270, 264, 4, 286, 2], 1, 20, 'added', [1], 24),
 ]
-SCALE = {'llama': 1.0, 'bert-untied': 2.0, 'roberta': 2.0}
+SCALE = {'llama': 1.0, 'bert': 2.0, 'roberta': 2.0}
 
 
 def rows_of(prefix, name, scale, *shape):
@@ -91,7 +91,7 @@ def main():
     left = llama.load_state_dict(load_file(here + '.safetensors'), strict=False)
     assert not left.unexpected_keys and all('lm_head' in k or 'inv_freq' in k for k in left.missing_keys), left
     llama.tie_weights()
-    models = {'llama': llama, 'bert-untied': build(MODELS['bert-untied']), 'roberta': build(MODELS['roberta'])}
+    models = {'llama': llama, 'bert': build(MODELS['bert']), 'roberta': build(MODELS['roberta'])}
     out = {'versions': {'torch': torch.__version__, 'transformers': transformers.__version__, 'numpy': np.__version__}, 'cases': []}
     for name, model, ids, at, n_rows, kind, layers, scored in CASES:
         o, seen = run(models[model], model, name, ids, at, n_rows, kind, layers)

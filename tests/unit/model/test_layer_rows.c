@@ -95,8 +95,8 @@ static void read_input(struct input *in, const struct gdfo_json *c, size_t d)
     memset(in, 0, sizeof *in);
     in->n_ids = read_ints(gdfo_json_get(c, "ids"), in->ids);
     in->pieces[0] = (struct gdfo_piece){.ids = in->ids, .n = at};
-    in->pieces[1] = (struct gdfo_piece){
-        .ids = is_added ? in->ids + at : NULL, .rows = in->rows, .n = n_rows};
+    in->pieces[1] =
+        (struct gdfo_piece){.ids = is_added ? in->ids + at : NULL, .rows = in->rows, .n = n_rows};
     in->pieces[2].ids = in->ids + at + (is_added ? n_rows : 0);
     in->pieces[2].n = in->n_ids - at - (is_added ? n_rows : 0);
     in->n = at + n_rows + in->pieces[2].n;

@@ -49,14 +49,15 @@ static void make_whole(struct whole *w, struct tiny *t, const float *rows, size_
     const struct gdfo_text *text = &bodies[example];
     struct gdfo_error err = {0};
     memset(w, 0, sizeof *w);
+    gdfo_test_ok(gdfo_ids_add(&w->body, gdfo_tokenizer_bos(tok), &err), &err);
     gdfo_test_ok(gdfo_tokenizer_encode(tok, text->s, text->n, &w->body, &err), &err);
     gdfo_test_ok(gdfo_tokenizer_encode_after(tok, cue.s, cue.n, &w->cue, &err), &err);
     w->pieces[!is_prefix] = (struct gdfo_piece){.rows = rows, .n = N_ROWS};
     w->pieces[is_prefix] = (struct gdfo_piece){.ids = w->body.data, .n = w->body.n};
     w->pieces[2] = (struct gdfo_piece){.ids = w->cue.data, .n = w->cue.n};
     w->run = (struct gdfo_run){.pieces = w->pieces, .n_pieces = 3, .scored = GDFO_SCORED_LAST};
-    w->run.layer_rows = (struct gdfo_layer_rows){rows + N_ROWS * D, layers, 2,
-                                                 is_prefix ? 0 : w->body.n, N_ROWS};
+    w->run.layer_rows =
+        (struct gdfo_layer_rows){rows + N_ROWS * D, layers, 2, is_prefix ? 0 : w->body.n, N_ROWS};
 }
 
 static void end_whole(struct whole *w)

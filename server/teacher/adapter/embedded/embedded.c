@@ -23,11 +23,11 @@
 
 #define KV_MAX_BYTES_DEFAULT ((size_t)512 << 20)
 #define CONTEXT_MAX          4096u
-#define POSITIONS_MAX        8192u /* computed at once: a generation in few pieces */
-#define RUNS_MAX             8192u /* of one pass: bounds hidden states to 8192 x d */
+#define POSITIONS_MAX        8192u             /* computed at once: a generation in few pieces */
+#define RUNS_MAX             8192u             /* of one pass: bounds hidden states to 8192 x d */
 #define STD_FLOATS           ((size_t)1 << 20) /* hidden numbers of a layer that are looked at */
 #define STD_CLIPS            5                 /* method.md 2 */
-#define ANSWER_FLOATS        192u  /* of one run: label and anchor log-probabilities, run, pieces */
+#define ANSWER_FLOATS        192u /* of one run: label and anchor log-probabilities, run, pieces */
 
 struct embedded {
     const struct gdfo_model *model;
@@ -427,8 +427,7 @@ static enum gdfo_status fill_row_kv(struct call *c, struct gdfo_error *err)
             return status;
         }
         t->n_row_kv = p + 1;
-        t->pieces[p] =
-            (struct gdfo_piece){.rows = prompt_rows(c, p), .n = req->n_prompt_tokens};
+        t->pieces[p] = (struct gdfo_piece){.rows = prompt_rows(c, p), .n = req->n_prompt_tokens};
         t->runs[p] = (struct gdfo_run){.pieces = &t->pieces[p],
                                        .n_pieces = 1,
                                        .keep = t->row_kv[p],
@@ -686,8 +685,8 @@ static struct gdfo_run whole_run(const struct call *c, uint32_t example, struct 
     }
     pieces[0] = is_prefix ? rows : body;
     pieces[1] = is_prefix ? body : rows;
-    pieces[2] = (struct gdfo_piece){.ids = c->cue_paths[0],
-                                    .n = c->t->cue.n + c->trie.nodes[0].n_path};
+    pieces[2] =
+        (struct gdfo_piece){.ids = c->cue_paths[0], .n = c->t->cue.n + c->trie.nodes[0].n_path};
     return (struct gdfo_run){.pieces = pieces, .n_pieces = 3};
 }
 
