@@ -4,7 +4,7 @@
  * each.
  *
  *   peer_llama MODEL.gguf THREADS BACKENDS      BACKENDS: the folder of loadable backends, or -
- *   peer_llama quantize IN.gguf OUT.gguf TYPE   TYPE: a number of enum llama_ftype
+ *   peer_llama quantize IN.gguf OUT.gguf TYPE BACKENDS|-   TYPE: a number of enum llama_ftype
  *
  *   open WORK.txt UBATCH UNIFIED FLASH   a context for the work; 1 or 0: one KV for all sequences,
  *                                        flash attention
@@ -186,8 +186,12 @@ int main(int argc, char **argv)
     int ubatch, unified, flash;
     llama_log_set(quiet, NULL);
     llama_backend_init();
-    if (argc == 5 && strcmp(argv[1], "quantize") == 0) {
-        ggml_backend_load_all();
+    if (argc == 6 && strcmp(argv[1], "quantize") == 0) {
+        if (strcmp(argv[5], "-") == 0) {
+            ggml_backend_load_all();
+        } else {
+            ggml_backend_load_all_from_path(argv[5]);
+        }
         return quantize(argv);
     }
     need(argc == 4, "usage: peer_llama MODEL.gguf THREADS BACKENDS|-");

@@ -152,7 +152,8 @@ class Sides:
         out = os.path.join(self.a.peers, 'gguf', '%s.gguf' % kind)
         if not os.path.exists(out):
             os.makedirs(os.path.dirname(out), exist_ok=True)
-            subprocess.run([self.llama_program('pip'), 'quantize', self.a.model, out + '.part',
-                            str(LLAMA_TYPES[kind])], check=True, stdout=subprocess.DEVNULL)
+            build = 'pip' if os.path.isdir(os.path.join(self.llama_folder('pip'), 'llama_cpp')) else 'npm'
+            subprocess.run([self.llama_program(build), 'quantize', self.a.model, out + '.part',
+                            str(LLAMA_TYPES[kind]), self.llama_backends(build)], check=True, stdout=subprocess.DEVNULL)
             os.rename(out + '.part', out)
         return out
