@@ -29,6 +29,7 @@
 #include "common/lock.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "server/model/family/llama/llama_priv.h"
 #include "server/num/gemm.h"
 #include "server/num/mathx.h"
 #include "server/num/pack.h"
@@ -426,7 +427,7 @@ static void run_product(void *ctx, size_t item, unsigned slot)
     gdfo_pack_product(p->pack, &x);
 }
 
-static void peak_init(struct peak *p, const struct worker *w)
+static void peak_init(struct peak *p, const struct worker *w, enum gdfo_precision precision)
 {
     size_t side = (size_t)PEAK_SIDE * PEAK_SIDE;
     size_t n_threads = gdfo_pool_threads(w->pool);
@@ -439,7 +440,7 @@ static void peak_init(struct peak *p, const struct worker *w)
         p->a[i] = (float)(i % 7) - 3.0F;
     }
     source.w = p->a;
-    gdfo_test_ok(gdfo_pack_create(&p->pack, gdfo_model_precision(w->model), &source, &err), &err);
+    gdfo_test_ok(gdfo_pack_create(&p->pack, precision, &source, &err), &err);
     p->scratch_bytes = gdfo_pack_scratch(p->pack, PEAK_SIDE);
     p->scratch = gdfo_mem_aligned(n_threads, p->scratch_bytes);
     p->rows = gdfo_mem_aligned(PEAK_SIDE, gdfo_pack_row_bytes(p->pack));
@@ -459,12 +460,12 @@ static void peak_deinit(struct peak *p)
 
 /* The best of a few turns of large square products through the model's seam in its precision, one
  * on each thread at a time, rows prepared before; GFLOP/s. */
-static double measure_peak(const struct worker *w, clockid_t clock)
+static double peak_in(const struct worker *w, enum gdfo_precision precision, clockid_t clock)
 {
     size_t n = PEAK_PRODUCTS * (size_t)gdfo_pool_threads(w->pool);
     struct peak p;
     double best = 0;
-    peak_init(&p, w);
+    peak_init(&p, w, precision);
     for (int turn = 0; turn < PEAK_TURNS; turn++) {
         double start = at_clock(clock);
         double rate;
@@ -474,6 +475,36 @@ static double measure_peak(const struct worker *w, clockid_t clock)
     }
     peak_deinit(&p);
     return best;
+}
+
+/* Multiplications of one position in the layers' products that are kept in this precision. */
+static double multiplications(const struct worker *w, enum gdfo_precision precision)
+{
+    const struct gdfo_llama_weights *weights = gdfo_llama_weights_of(w->model);
+    double sum = 0;
+    for (size_t l = 0; l < weights->config.n_layers; l++) {
+        const struct gdfo_llama_packs *p = &weights->packs[l];
+        const struct gdfo_pack *const all[] = {p->qkv, p->o, p->gate_up, p->down};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+            if (gdfo_pack_precision(all[i]) == precision) {
+                sum += (double)gdfo_pack_n(all[i]) * (double)gdfo_pack_k(all[i]);
+            }
+        }
+    }
+    return sum;
+}
+
+/* The peak of the model's own mixture: INT8 keeps some products in BF16. */
+static double measure_peak(const struct worker *w, clockid_t clock)
+{
+    double work = 0;
+    double time = 0;
+    for (int p = GDFO_PRECISION_F32; p < GDFO_PRECISION_COUNT; p++) {
+        double n = multiplications(w, (enum gdfo_precision)p);
+        work += n;
+        time += n > 0 ? n / peak_in(w, (enum gdfo_precision)p, clock) : 0;
+    }
+    return work / time;
 }
 
 /* Floating-point operations of runs: the products and attention that were asked for, no padding. */

@@ -110,7 +110,7 @@ def share(state, a):
         rows.append([work] + cells)
     if not peaks:
         return []
-    rows.insert(0, ['large square products, GFLOP/s'] + [number(median(peaks.get('ours ' + p))) for p in a.precisions])
+    rows.insert(0, ['large square products, GFLOP/s (int8: of its mixture with bf16)'] + [number(median(peaks.get('ours ' + p))) for p in a.precisions])
     return lines(['share of the measured GEMM peak'] + ['ours ' + p for p in a.precisions], rows)
 
 
