@@ -14,9 +14,9 @@
 /*
  * Every reference is asked in each precision that the processor has. f32: rounding of sums. bf16:
  * both operands of each product off by up to 2^-9, which leaves some hundredth of logits of size 10
- * to 20. int8: inputs off by up to half of 1/127 of the largest of 32, two to four times as much.
- * The bounds of these two are twice the worst measured on 2026-11-23: 0.19 and 0.075 in bf16, 0.60
- * and 0.145 in int8.
+ * to 20. int8: inputs off by up to half of 1/255 of the spread of 32, up to twice as much. The
+ * bounds of these two are twice the worst measured on 2026-11-23: 0.19 and 0.075 in bf16, 0.60 and
+ * 0.145 in int8, which was coarser then.
  */
 static enum gdfo_precision precision;
 
