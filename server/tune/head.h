@@ -17,10 +17,20 @@
  *   bias     the same plus one number per class, and nothing else: their weight stays 1
  *   anchors  a multinomial logistic regression on the log-probabilities of A anchor tokens, on top
  *            of the label log-probabilities as an offset with a weight of its own, and a bias
+ *   blank    the label log-probabilities minus those of an empty text (content-free calibration)
+ *   temperature  a bias per class, and a weight of the label log-probabilities as a whole
+ *   verbalizer   of each class, the mean over its label word and the anchor tokens that tell it
+ *            apart best on the rows, minus that mean over the rows
+ *   hidden   as anchors, on the teacher's last hidden state of width H
+ *   dect     distances to prototypes in a learned projection of the hidden state, beside the
+ *            calibrated label words (head_dect.c)
+ *   mpd      hidden states of several prompts against class prototypes by optimal transport, beside
+ *            the calibrated label words of all of them (head_transport.c)
+ *   promptboost  votes of many weak learners: prompt and a word for each class (head_boost.c)
  *
- * All are fitted by penalised maximum likelihood in double; strengths are chosen by stratified
- * cross-validation on the given rows, kinds (auto) by paired held-out losses with the one-standard-
- * error rule in favour of the simpler. Same data, options and build: same bytes.
+ * The regressions are fitted by penalised maximum likelihood in double; strengths are chosen by
+ * stratified cross-validation on the given rows, kinds (auto) by paired held-out losses with the
+ * one-standard-error rule in favour of the simpler. Same data, options and build: same bytes.
  *
  *   struct gdfo_head_data d = {.lp = lp, .gold = gold, .n = n, .n_labels = L};
  *   struct gdfo_head_opts o = gdfo_head_opts_default(seed);
@@ -31,11 +41,25 @@
  */
 struct gdfo_head;
 
-enum gdfo_head_kind { GDFO_HEAD_AUTO, GDFO_HEAD_NONE, GDFO_HEAD_BIAS, GDFO_HEAD_ANCHORS };
+enum gdfo_head_kind { /* numbers are kept in files */
+                      GDFO_HEAD_AUTO,
+                      GDFO_HEAD_NONE,
+                      GDFO_HEAD_BIAS,
+                      GDFO_HEAD_ANCHORS,
+                      GDFO_HEAD_BLANK,
+                      GDFO_HEAD_TEMPERATURE,
+                      GDFO_HEAD_VERBALIZER,
+                      GDFO_HEAD_HIDDEN,
+                      GDFO_HEAD_DECT,
+                      GDFO_HEAD_MPD,
+                      GDFO_HEAD_PROMPTBOOST
+};
 
 #define GDFO_HEAD_FOLDS_MAX   32U
 #define GDFO_HEAD_LABELS_MAX  1000U
 #define GDFO_HEAD_ANCHORS_MAX 4096U
+#define GDFO_HEAD_HIDDEN_MAX  65536U
+#define GDFO_HEAD_VIEWS_MAX   16U
 #define GDFO_HEAD_ROWS_MAX    100000U
 
 struct gdfo_head_data {   /* borrowed during the call */
@@ -43,6 +67,12 @@ struct gdfo_head_data {   /* borrowed during the call */
     const float *anchors; /* [n][A] anchor log-probabilities, finite; NULL when n_anchors is 0 */
     const uint32_t *gold; /* [n], each below L */
     size_t n, n_labels, n_anchors;
+    const float *hidden; /* [n][H] hidden states, finite; NULL when n_hidden is 0 */
+    size_t n_hidden;
+    const float *blank; /* [L] label log-probabilities of an empty text; NULL: not asked */
+    /* mpd and promptboost: the answers to so many prompts stand side by side in a row, and the
+       widths above are those of one. 0 is 1. */
+    uint32_t n_views;
 };
 
 struct gdfo_head_opts {
@@ -52,6 +82,9 @@ struct gdfo_head_opts {
     /* NULL, or [n][L]: class log-probabilities of every row from the fold that did not see it, of
        the kind and strength that were chosen */
     float *held_out;
+    /* auto: a bit (1 << kind) for each kind to try beside none; 0: bias, and anchors and hidden
+       where the data has them */
+    uint32_t kinds;
 };
 
 /* What cross-validation found for one kind. Losses are mean cross-entropies in nats of rows held
@@ -67,8 +100,11 @@ struct gdfo_head_score {
 };
 
 struct gdfo_head_shape {
-    enum gdfo_head_kind kind;   /* never AUTO */
-    size_t n_labels, n_anchors; /* n_anchors is 0 unless kind is anchors */
+    enum gdfo_head_kind kind; /* never AUTO */
+    size_t n_labels;
+    size_t n_anchors,
+        n_hidden;   /* what an answer must hold beside the labels; one of them at most */
+    size_t n_views; /* prompts that a row takes; 1 for most kinds */
 };
 
 /* auto, 5 folds, held-out answers not wanted */
@@ -77,7 +113,7 @@ struct gdfo_head_opts gdfo_head_opts_default(uint64_t seed);
 /*
  *   *out     owned by caller, ended by gdfo_head_destroy(); written on success only
  *   errors   INVALID for sizes past the ceilings, a class number >= L, a value that is not finite,
- *            anchors asked for but not given; NO_MEMORY
+ *            anchors, hidden states or the empty text's answers needed but not given; NO_MEMORY
  */
 GDFO_MUST_USE enum gdfo_status gdfo_head_fit(struct gdfo_head **out, const struct gdfo_head_data *d,
                                              const struct gdfo_head_opts *opts,
@@ -89,9 +125,10 @@ const struct gdfo_head_shape *gdfo_head_shape_of(const struct gdfo_head *h); /* 
 const struct gdfo_head_score *gdfo_head_score_of(const struct gdfo_head *h,
                                                  enum gdfo_head_kind kind);
 
-/* Class log-probabilities of n rows: out [n][L]. anchors may be NULL unless the kind is anchors. A
- * NaN in a row makes that row NaN. Allocates nothing. */
-void gdfo_head_apply(const struct gdfo_head *h, const float *lp, const float *anchors, size_t n,
+/* Class log-probabilities of n rows: out [n][L]. features are the anchors' log-probabilities or the
+ * hidden states, as the shape says; may be NULL where it says neither. A NaN in a row makes that
+ * row NaN. Allocates nothing. */
+void gdfo_head_apply(const struct gdfo_head *h, const float *lp, const float *features, size_t n,
                      float *out);
 
 /* Bytes of a head: magic, version, length, checksum; load gives the same head, bit for bit.

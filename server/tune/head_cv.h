@@ -9,12 +9,15 @@
  */
 struct gdfo_head_setting { /* one point of a grid */
     double penalty, penalty_bias;
+    double knob; /* of a learner: head_learn.h */
 };
 
 struct gdfo_head_cv {
     const struct gdfo_head_data *d;
     enum gdfo_head_kind kind;
-    size_t n_anchors; /* 0 unless the kind is anchors */
+    const struct gdfo_head_learner *learner; /* NULL: a regression, on parts */
+    struct gdfo_head_features features;
+    uint64_t seed;
     uint32_t n_folds;
     uint32_t *fold; /* [n] */
     uint32_t *rows; /* [n] scratch */
@@ -38,9 +41,9 @@ GDFO_MUST_USE enum gdfo_status gdfo_head_cv_init(struct gdfo_head_cv *cv,
 void gdfo_head_cv_deinit(struct gdfo_head_cv *cv);
 
 /* Runs the kind's grid; best, loss_best, mean_best and n_right_best are the outcome. */
-void gdfo_head_cv_run(struct gdfo_head_cv *cv);
+GDFO_MUST_USE enum gdfo_status gdfo_head_cv_run(struct gdfo_head_cv *cv, struct gdfo_error *err);
 
-/* Fits all rows with the best setting. h has room for L and L A doubles. */
+/* Fits all rows with the best setting. h has the kind's sizes and room for them. */
 GDFO_MUST_USE enum gdfo_status gdfo_head_cv_refit(struct gdfo_head_cv *cv,
                                                   struct gdfo_head_numbers *h,
                                                   struct gdfo_error *err);

@@ -2,6 +2,7 @@
 
 #include "common/mem.h"
 #include "server/num/la.h"
+#include "server/tune/head_learn.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,23 +21,49 @@
  */
 #define ENERGY_FLOOR 1e-10
 
-void gdfo_head_row(const struct gdfo_head_numbers *h, const float *lp, const float *anchors,
+void gdfo_head_numbers_size(struct gdfo_head_numbers *h, const struct gdfo_head_shape *shape)
+{
+    const struct gdfo_head_learner *learner = gdfo_head_learner_of(shape->kind);
+    const int is_linear = !learner || !learner->logits;
+    h->kind = shape->kind;
+    h->n_labels = shape->n_labels;
+    h->n_features = shape->n_anchors > 0 ? shape->n_anchors : shape->n_hidden;
+    h->n_views = shape->n_views;
+    h->is_centred = shape->kind == GDFO_HEAD_ANCHORS;
+    h->n_weights = is_linear ? h->n_labels * h->n_features : 0;
+    h->n_extra = is_linear ? 0 : learner->n_extra(h);
+}
+
+static void linear_logits(const struct gdfo_head_numbers *h, const float *lp, const float *features,
+                          double *out)
+{
+    const size_t F = h->n_features;
+    double mean = 0;
+    for (size_t k = 0; k < F && h->is_centred; k++) {
+        mean += (double)features[k];
+    }
+    mean /= F > 0 ? (double)F : 1;
+    for (size_t c = 0; c < h->n_labels; c++) {
+        out[c] = h->scale * (double)lp[c] + h->bias[c];
+        for (size_t k = 0; k < F; k++) {
+            out[c] += h->weights[c * F + k] * ((double)features[k] - mean);
+        }
+    }
+}
+
+void gdfo_head_row(const struct gdfo_head_numbers *h, const float *lp, const float *features,
                    double *out)
 {
+    const struct gdfo_head_learner *learner = gdfo_head_learner_of(h->kind);
     const size_t L = h->n_labels;
-    const size_t A = h->n_anchors;
-    double mean = 0;
-    for (size_t a = 0; a < A; a++) {
-        mean += (double)anchors[a];
-    }
-    mean /= A > 0 ? (double)A : 1;
     double top = -(double)INFINITY;
     int has_nan = 0;
+    if (learner && learner->logits) {
+        learner->logits(h, lp, features, out);
+    } else {
+        linear_logits(h, lp, features, out);
+    }
     for (size_t c = 0; c < L; c++) {
-        out[c] = h->scale * (double)lp[c] + h->bias[c];
-        for (size_t a = 0; a < A; a++) {
-            out[c] += h->weights[c * A + a] * ((double)anchors[a] - mean);
-        }
         has_nan |= isnan(out[c]);
         top = out[c] > top ? out[c] : top;
     }
@@ -48,6 +75,32 @@ void gdfo_head_row(const struct gdfo_head_numbers *h, const float *lp, const flo
     for (size_t c = 0; c < L; c++) {
         out[c] -= lse;
     }
+}
+
+struct gdfo_head_features gdfo_head_features_of(const struct gdfo_head_data *d,
+                                                enum gdfo_head_kind kind)
+{
+    struct gdfo_head_features f = {NULL, 0, kind == GDFO_HEAD_ANCHORS};
+    switch (kind) {
+    case GDFO_HEAD_ANCHORS:
+    case GDFO_HEAD_VERBALIZER:
+    case GDFO_HEAD_PROMPTBOOST:
+        f.x = d->anchors;
+        f.n = d->n_anchors;
+        break;
+    case GDFO_HEAD_HIDDEN:
+    case GDFO_HEAD_DECT:
+    case GDFO_HEAD_MPD:
+        f.x = d->hidden;
+        f.n = d->n_hidden;
+        break;
+    case GDFO_HEAD_AUTO:
+    case GDFO_HEAD_NONE:
+    case GDFO_HEAD_BIAS:
+    case GDFO_HEAD_BLANK:
+    case GDFO_HEAD_TEMPERATURE: break;
+    }
+    return f;
 }
 
 /* ---- the offset ---- */
@@ -74,16 +127,16 @@ static void fill_offset(struct gdfo_head_part *part, const struct gdfo_head_data
 
 /* ---- the features ---- */
 
-/* x [n][A]: centred in rows, then by column, each column scaled; scale [A] is what was applied. */
-static void standardise(struct gdfo_head_part *part, const struct gdfo_head_data *d,
-                        const uint32_t *rows, double *x, double *scale)
+/* x [n][A]: centred in rows (anchors), then by column, each column scaled; scale [A] is what was
+ * applied. */
+static void standardise(struct gdfo_head_part *part, const uint32_t *rows, double *x, double *scale)
 {
     const size_t n = part->problem.n;
-    const size_t A = part->n_anchors;
+    const size_t A = part->features.n;
     for (size_t i = 0; i < n; i++) {
-        const float *from = d->anchors + rows[i] * A;
+        const float *from = part->features.x + rows[i] * A;
         double mean = 0;
-        for (size_t a = 0; a < A; a++) {
+        for (size_t a = 0; a < A && part->features.is_centred; a++) {
             mean += (double)from[a];
         }
         mean /= (double)A;
@@ -151,7 +204,7 @@ struct rotation { /* scratch of one part */
 static void take_axes(struct gdfo_head_part *part, const struct rotation *w, size_t m)
 {
     const size_t n = part->problem.n;
-    const size_t A = part->n_anchors;
+    const size_t A = part->features.n;
     const int is_by_row = m == n;
     size_t r = 0;
     for (size_t k = m; k-- > 0 && w->values[k] > ENERGY_FLOOR * w->values[m - 1];) {
@@ -171,11 +224,11 @@ static void take_axes(struct gdfo_head_part *part, const struct rotation *w, siz
     }
 }
 
-static enum gdfo_status rotate(struct gdfo_head_part *part, const struct gdfo_head_data *d,
-                               const uint32_t *rows, struct gdfo_error *err)
+static enum gdfo_status rotate(struct gdfo_head_part *part, const uint32_t *rows,
+                               struct gdfo_error *err)
 {
     const size_t n = part->problem.n;
-    const size_t A = part->n_anchors;
+    const size_t A = part->features.n;
     const size_t m = n < A ? n : A;
     struct rotation w = {0};
     double *block = gdfo_mem_array(n * A + m * m + m + A, sizeof *block);
@@ -189,13 +242,13 @@ static enum gdfo_status rotate(struct gdfo_head_part *part, const struct gdfo_he
     w.gram = w.x + n * A;
     w.values = w.gram + m * m;
     w.scale = w.values + m;
-    standardise(part, d, rows, w.x, w.scale);
+    standardise(part, rows, w.x, w.scale);
     fill_gram(w.x, n, A, m == n, w.gram);
     enum gdfo_status status = GDFO_STATUS_OK;
     if (gdfo_la_eigen_run(w.eigen, w.gram, w.values)) {
         take_axes(part, &w, m);
     } else {
-        status = gdfo_error_set(err, GDFO_STATUS_INVALID, "the anchors' axes did not converge");
+        status = gdfo_error_set(err, GDFO_STATUS_INVALID, "the features' axes did not converge");
     }
     gdfo_la_eigen_destroy(w.eigen);
     gdfo_mem_free(block);
@@ -229,20 +282,20 @@ static enum gdfo_status deal(struct gdfo_head_part *part, size_t n, size_t L, si
 }
 
 enum gdfo_status gdfo_head_part_init(struct gdfo_head_part *part, const struct gdfo_head_data *d,
-                                     size_t n_anchors, const uint32_t *rows, size_t n_rows,
-                                     struct gdfo_error *err)
+                                     const struct gdfo_head_features *features,
+                                     const uint32_t *rows, size_t n_rows, struct gdfo_error *err)
 {
     memset(part, 0, sizeof *part);
-    part->n_anchors = n_anchors;
+    part->features = *features;
     part->problem.n = n_rows;
     part->problem.n_labels = d->n_labels;
-    enum gdfo_status status = deal(part, n_rows, d->n_labels, n_anchors, err);
+    enum gdfo_status status = deal(part, n_rows, d->n_labels, features->n, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }
     fill_offset(part, d, rows);
-    if (n_anchors > 0) {
-        status = rotate(part, d, rows, err);
+    if (features->n > 0) {
+        status = rotate(part, rows, err);
     }
     part->problem.x = part->x;
     part->problem.offset = part->offset;
@@ -262,11 +315,13 @@ void gdfo_head_part_deinit(struct gdfo_head_part *part)
 void gdfo_head_part_unfold(const struct gdfo_head_part *part, struct gdfo_head_numbers *h)
 {
     const size_t L = part->problem.n_labels;
-    const size_t A = part->n_anchors;
+    const size_t A = part->features.n;
     const size_t r = part->problem.n_columns;
     const double *bias = part->theta + L * r;
     h->n_labels = L;
-    h->n_anchors = A;
+    h->n_features = A;
+    h->n_views = 1;
+    h->is_centred = part->features.is_centred;
     h->scale = bias[L];
     for (size_t c = 0; c < L; c++) {
         double *to = h->weights + c * A;

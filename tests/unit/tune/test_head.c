@@ -59,7 +59,12 @@ static void make(struct answers *a, const struct recipe *r, uint64_t seed)
                                             r->in_anchors * direction[gold * A + k]);
         }
     }
-    a->d = (struct gdfo_head_data){a->lp, A > 0 ? a->anchors : NULL, a->gold, r->n, L, A};
+    a->d = (struct gdfo_head_data){.lp = a->lp,
+                                   .anchors = A > 0 ? a->anchors : NULL,
+                                   .gold = a->gold,
+                                   .n = r->n,
+                                   .n_labels = L,
+                                   .n_anchors = A};
 }
 
 static struct gdfo_head *fit(const struct answers *a, enum gdfo_head_kind kind)

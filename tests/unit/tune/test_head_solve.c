@@ -74,7 +74,12 @@ static void read_given(struct given *g, const struct gdfo_json *root)
     for (uint32_t k = 0; k < N_TRAIN; k++) {
         g->rows[k] = k;
     }
-    g->d = (struct gdfo_head_data){g->lp, g->anchors, g->gold, N_TRAIN, LABELS, ANCHORS};
+    g->d = (struct gdfo_head_data){.lp = g->lp,
+                                   .anchors = g->anchors,
+                                   .gold = g->gold,
+                                   .n = N_TRAIN,
+                                   .n_labels = LABELS,
+                                   .n_anchors = ANCHORS};
 }
 
 /* One case of the reference: the same problem, then log-probabilities of the held-out rows. */
@@ -88,9 +93,10 @@ static void check_case(const struct gdfo_json *one, struct given *g)
     float want[10 * LABELS];
     double got[LABELS];
     int is_free = 0;
-    size_t n_anchors =
-        strcmp(gdfo_json_string(gdfo_json_get(one, "name")), "bias") != 0 ? ANCHORS : 0;
-    gdfo_test_ok(gdfo_head_part_init(&part, &g->d, n_anchors, g->rows, N_TRAIN, &err), &err);
+    struct gdfo_head_features f = gdfo_head_features_of(
+        &g->d, strcmp(gdfo_json_string(gdfo_json_get(one, "name")), "bias") != 0 ? GDFO_HEAD_ANCHORS
+                                                                                 : GDFO_HEAD_BIAS);
+    gdfo_test_ok(gdfo_head_part_init(&part, &g->d, &f, g->rows, N_TRAIN, &err), &err);
     struct gdfo_head_problem *p = &part.problem;
     double *scratch = gdfo_mem_array(gdfo_head_scratch(LABELS, p->n_columns), sizeof *scratch);
     assert_non_null(scratch);
@@ -275,8 +281,10 @@ static void a_part_sees_its_own_rows_only(void **state)
     for (size_t a_k = 0; a_k < ANCHORS; a_k++) {
         other.anchors[5 * ANCHORS + a_k] = 1e6F; /* row 5 is in neither part */
     }
-    gdfo_test_ok(gdfo_head_part_init(&a, &g.d, ANCHORS, rows, 7, &err), &err);
-    gdfo_test_ok(gdfo_head_part_init(&b, &other.d, ANCHORS, rows, 7, &err), &err);
+    const struct gdfo_head_features f = gdfo_head_features_of(&g.d, GDFO_HEAD_ANCHORS);
+    const struct gdfo_head_features f_other = gdfo_head_features_of(&other.d, GDFO_HEAD_ANCHORS);
+    gdfo_test_ok(gdfo_head_part_init(&a, &g.d, &f, rows, 7, &err), &err);
+    gdfo_test_ok(gdfo_head_part_init(&b, &other.d, &f_other, rows, 7, &err), &err);
     assert_int_equal(a.problem.n_columns, b.problem.n_columns);
     assert_memory_equal(a.x, b.x, 7 * a.problem.n_columns * sizeof *a.x);
     assert_memory_equal(a.mean, b.mean, ANCHORS * sizeof *a.mean);
@@ -294,8 +302,9 @@ static void rotated_features_are_what_the_basis_gives(void **state)
     struct gdfo_error err = {0};
     struct gdfo_json *root = reference();
     read_given(&g, root);
+    const struct gdfo_head_features f = gdfo_head_features_of(&g.d, GDFO_HEAD_ANCHORS);
     for (size_t n = 4; n <= N_TRAIN; n += 36) { /* fewer rows than anchors, and more */
-        gdfo_test_ok(gdfo_head_part_init(&part, &g.d, ANCHORS, g.rows, n, &err), &err);
+        gdfo_test_ok(gdfo_head_part_init(&part, &g.d, &f, g.rows, n, &err), &err);
         const size_t r = part.problem.n_columns;
         assert_int_equal(r, n < ANCHORS ? n - 1 : ANCHORS - 1); /* centring takes one away */
         for (size_t k = 0; k < r; k++) {
