@@ -70,7 +70,7 @@ static int fetch(struct result *r, const char *format)
     enum gdfo_status status =
         gdfo_client_job_content(cli->client, r->id, r->checkpoint, format, &cli->reply, &err);
     int code;
-    if (status == GDFO_STATUS_OK && cli->reply.http == 422 && strcmp(format, "peft") == 0) {
+    if (status == GDFO_STATUS_OK && cli->reply.http == 422 && strcmp(format, "json") != 0) {
         GDFO_IGNORE(gdfo_reply_error(&cli->reply, &err));
         (void)snprintf(r->skipped, sizeof r->skipped, "%s", err.text);
         return 0;
@@ -82,6 +82,11 @@ static int fetch(struct result *r, const char *format)
 static int fetch_file(struct result *r, const char *format, const char *name)
 {
     int code = fetch(r, format);
+    if (!code && r->skipped[0]) {
+        (void)fprintf(r->cli->err, "no %s: %s\n", name, r->skipped);
+        r->skipped[0] = '\0';
+        return 0;
+    }
     return code ? code : write_file(r, name, r->cli->reply.body.data, r->cli->reply.body.len);
 }
 
@@ -201,6 +206,7 @@ const struct gdfo_cli_command gdfo_cmd_job_result = {
     .help = "write the tuned prompt: prompt.safetensors, result.json, peft/",
     .about =
         "Every download is checked against its SHA-256. A prompt that stands behind the text has\n"
-        "no PEFT form: then peft/ is left out, and stderr says so.",
+        "no PEFT form: then peft/ is left out, and stderr says so. A head alone (method head) is\n"
+        "result.json and nothing else.",
     .run = run,
 };

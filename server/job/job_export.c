@@ -63,7 +63,12 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     for (uint32_t i = 0; i < a->n_members; i++) {
         gdfo_json_open(w, NULL, '{');
         gdfo_json_put_int(w, "n_prompt_tokens", a->members[i].n_prompt_tokens);
-        gdfo_head_write_json(a->members[i].head, w, "head");
+        if (a->members[i].cue) {
+            gdfo_json_put_str(w, "cue", a->members[i].cue);
+        }
+        if (a->members[i].head) {
+            gdfo_head_write_json(a->members[i].head, w, "head");
+        }
         gdfo_json_close(w, '}');
     }
     gdfo_json_close(w, ']');
@@ -73,6 +78,18 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     }
     gdfo_json_close(w, ']');
     gdfo_json_close(w, '}');
+}
+
+/* The formats of soft prompts have nothing to say where the prompt is the plain one. */
+static enum gdfo_status need_rows(const struct subject *s, const char *format,
+                                  struct gdfo_error *err)
+{
+    return s->artefact->n_prompt_tokens > 0
+               ? GDFO_STATUS_OK
+               : gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "%s: method %s tunes no prompt rows, and the result is a head on "
+                                "the plain prompt; want json",
+                                format, s->job->method);
 }
 
 static enum gdfo_status as_json(const struct subject *s, struct gdfo_job_export *out,
@@ -118,14 +135,16 @@ static enum gdfo_status as_gdfo(const struct subject *s, struct gdfo_job_export 
                                 struct gdfo_error *err)
 {
     struct gdfo_prompt p = prompt_of(s);
-    return gdfo_prompt_write_gdfo(&p, &out->bytes, err);
+    enum gdfo_status status = need_rows(s, "gdfo", err);
+    return status == GDFO_STATUS_OK ? gdfo_prompt_write_gdfo(&p, &out->bytes, err) : status;
 }
 
 static enum gdfo_status as_safetensors(const struct subject *s, struct gdfo_job_export *out,
                                        struct gdfo_error *err)
 {
     struct gdfo_prompt p = prompt_of(s);
-    return gdfo_prompt_write_safetensors(&p, &out->bytes, err);
+    enum gdfo_status status = need_rows(s, "safetensors", err);
+    return status == GDFO_STATUS_OK ? gdfo_prompt_write_safetensors(&p, &out->bytes, err) : status;
 }
 
 /* One POSIX ustar member: header block, bytes, zeros to the next block. Time, owner and mode are
@@ -162,7 +181,10 @@ static enum gdfo_status as_peft(const struct subject *s, struct gdfo_job_export 
                                     s->model ? s->model->n_layers : 0};
     struct gdfo_buf model;
     struct gdfo_buf config;
-    enum gdfo_status status;
+    enum gdfo_status status = need_rows(s, "peft", err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
     if (s->model && s->model->config.is_masked) {
         return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
                               "peft: the format puts rows in front of a causal model's text, and "

@@ -202,7 +202,7 @@ static enum gdfo_status check_masked(const struct gdfo_job_parts *p,
     } else if (is_masked && needs_student) {
         status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
                                 "method %s learns a student from the teacher: there is none yet "
-                                "for a masked language model; want bbt or random",
+                                "for a masked language model; want bbt, head or random",
                                 p->spec->ops->name);
     } else if (needs_student && student && student->config.is_masked) {
         status = gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,

@@ -21,6 +21,8 @@ struct prediction {
     struct gdfo_job_parts parts;
     struct gdfo_job_texts texts;
     float *form_lp, *lp, *anchors, *scores; /* [n][F], [n][L], [n][A], [n][L] */
+    float *hidden;                          /* [n][d_model] */
+    float *joint_lp, *joint_features;       /* [n][voices][L], [n][voices][A or d_model] */
     float *votes;                           /* [voices][n][L] */
     double *wide;                           /* [n][L] */
     double *mass;                           /* [n] of the label words, mean over the voices */
@@ -113,12 +115,21 @@ struct voice {
     const float *rows;
     uint32_t n_prompt_tokens;
     const struct gdfo_head *head;
+    const char *cue; /* NULL: the task's own */
 };
+
+/* One head over the answers to all members: alone it would have nothing to look at. */
+static int is_joint(const struct prediction *p)
+{
+    return (p->request->variant == GDFO_VARIANT_TUNED ||
+            p->request->variant == GDFO_VARIANT_TUNED_ALONE) &&
+           gdfo_artefact_is_joint(p->artefact);
+}
 
 /* Members of the committee, or the one prompt of the variant. */
 static size_t n_voices(const struct prediction *p)
 {
-    return p->request->variant == GDFO_VARIANT_TUNED && p->artefact->n_members > 0
+    return is_joint(p) || (p->request->variant == GDFO_VARIANT_TUNED && p->artefact->n_members > 0)
                ? p->artefact->n_members
                : 1;
 }
@@ -126,26 +137,46 @@ static size_t n_voices(const struct prediction *p)
 static struct voice voice_at(const struct prediction *p, size_t i)
 {
     const struct gdfo_artefact *a = p->artefact;
-    struct voice v = {a->rows, a->n_prompt_tokens, a->head};
+    struct voice v = {a->rows, a->n_prompt_tokens, a->head, NULL};
+    if (is_joint(p)) {
+        return (struct voice){a->members[i].rows, a->members[i].n_prompt_tokens, a->head,
+                              a->members[i].cue};
+    }
     switch (p->request->variant) {
     case GDFO_VARIANT_TUNED:
         if (a->n_members > 0) {
             v.rows = a->members[i].rows;
             v.n_prompt_tokens = a->members[i].n_prompt_tokens;
             v.head = a->members[i].head;
+            v.cue = a->members[i].cue;
         }
         return v;
     case GDFO_VARIANT_TUNED_ALONE: return v;
     case GDFO_VARIANT_TUNED_NO_HEAD: v.head = NULL; return v;
-    case GDFO_VARIANT_MANUAL: return (struct voice){NULL, 0, NULL};
-    case GDFO_VARIANT_CALIBRATED: return (struct voice){NULL, 0, a->baseline};
+    case GDFO_VARIANT_MANUAL: return (struct voice){NULL, 0, NULL, NULL};
+    case GDFO_VARIANT_CALIBRATED: return (struct voice){NULL, 0, a->baseline, NULL};
     }
     return v;
 }
 
-static int needs_anchors(const struct voice *v)
+static size_t anchors_needed(const struct voice *v)
 {
-    return v->head && gdfo_head_shape_of(v->head)->n_anchors > 0;
+    return v->head ? gdfo_head_shape_of(v->head)->n_anchors : 0;
+}
+
+static size_t hidden_needed(const struct voice *v)
+{
+    return v->head ? gdfo_head_shape_of(v->head)->n_hidden : 0;
+}
+
+static size_t n_features(const struct voice *v)
+{
+    return anchors_needed(v) + hidden_needed(v); /* one of them at most */
+}
+
+static const float *features_of(const struct prediction *p, const struct voice *v)
+{
+    return hidden_needed(v) > 0 ? p->hidden : anchors_needed(v) > 0 ? p->anchors : NULL;
 }
 
 static enum gdfo_status render_inputs(struct prediction *p, struct gdfo_error *err)
@@ -178,6 +209,29 @@ static enum gdfo_status render_inputs(struct prediction *p, struct gdfo_error *e
     return GDFO_STATUS_OK;
 }
 
+static enum gdfo_status make_joint(struct prediction *p, struct gdfo_error *err)
+{
+    const struct voice v = voice_at(p, 0);
+    const size_t n = p->request->n_inputs * n_voices(p);
+    if (!is_joint(p)) {
+        return GDFO_STATUS_OK;
+    }
+    p->joint_lp = gdfo_mem_array(n * gdfo_task_n_labels(p->parts.task), sizeof *p->joint_lp);
+    p->joint_features = gdfo_mem_array(n * n_features(&v) + 1, sizeof *p->joint_features);
+    return p->joint_lp && p->joint_features ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "scores");
+}
+
+/* The widest hidden state that a voice needs: all come from one model. */
+static size_t hidden_width(const struct prediction *p)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < n_voices(p); i++) {
+        const struct voice v = voice_at(p, i);
+        most = hidden_needed(&v) > most ? hidden_needed(&v) : most;
+    }
+    return most;
+}
+
 static enum gdfo_status make_memory(struct prediction *p, struct gdfo_error *err)
 {
     size_t n = p->request->n_inputs;
@@ -185,20 +239,21 @@ static enum gdfo_status make_memory(struct prediction *p, struct gdfo_error *err
     p->form_lp = gdfo_mem_array(n * p->parts.forms->n, sizeof *p->form_lp);
     p->lp = gdfo_mem_array(n * n_labels, sizeof *p->lp);
     p->anchors = gdfo_mem_array(n * GDFO_ANCHORS_MAX, sizeof *p->anchors);
+    p->hidden = gdfo_mem_array(n * hidden_width(p) + 1, sizeof *p->hidden);
     p->scores = gdfo_mem_array(n * n_labels, sizeof *p->scores);
     p->wide = gdfo_mem_array(n * n_labels, sizeof *p->wide);
     p->truncated = gdfo_mem_array(n, sizeof *p->truncated);
     p->mass = gdfo_mem_array(n, sizeof *p->mass);
     p->votes = gdfo_mem_array(n_voices(p) * n * n_labels, sizeof *p->votes);
-    return p->votes && p->mass && p->form_lp && p->lp && p->anchors && p->scores && p->wide &&
-                   p->truncated
-               ? GDFO_STATUS_OK
+    return p->votes && p->mass && p->form_lp && p->lp && p->anchors && p->hidden && p->scores &&
+                   p->wide && p->truncated
+               ? make_joint(p, err)
                : gdfo_error_no_memory(err, "scores");
 }
 
 static struct gdfo_score_req request_of(const struct prediction *p, const struct voice *v)
 {
-    const char *cue = gdfo_task_cue(p->parts.task);
+    const char *cue = v->cue ? v->cue : gdfo_task_cue(p->parts.task);
     struct gdfo_score_req req = {.n_prompts = 1,
                                  .d_model = p->artefact->d_model,
                                  .position = p->artefact->position,
@@ -212,7 +267,8 @@ static struct gdfo_score_req request_of(const struct prediction *p, const struct
         req.rows = v->rows;
         req.n_prompt_tokens = v->n_prompt_tokens;
     }
-    if (needs_anchors(v)) {
+    req.want_hidden = hidden_needed(v) > 0;
+    if (anchors_needed(v) > 0) {
         req.anchor_ids = p->artefact->anchor_ids;
         req.n_anchors = p->artefact->n_anchors;
     }
@@ -224,7 +280,7 @@ static enum gdfo_status ask(struct prediction *p, const struct voice *v, struct 
 {
     struct gdfo_score_req req = request_of(p, v);
     struct gdfo_score_res res = {
-        .lp = p->form_lp, .anchor_lp = p->anchors, .truncated = p->truncated};
+        .lp = p->form_lp, .anchor_lp = p->anchors, .hidden = p->hidden, .truncated = p->truncated};
     struct gdfo_usage worst = {0};
     struct gdfo_store_service_call call = {
         .kind = "predict", .tch = p->job.tch, .jid = p->job.jid, .n_queries = (int64_t)p->texts.n};
@@ -251,18 +307,35 @@ static enum gdfo_status ask(struct prediction *p, const struct voice *v, struct 
     return status == GDFO_STATUS_OK ? end : status;
 }
 
-/* The class log-probabilities of one voice into out [n][L]. */
-static void score(struct prediction *p, const struct voice *v, float *out)
+/* The answers of voice i to where the head of all finds them. */
+static void keep_joint(struct prediction *p, const struct voice *v, size_t i)
+{
+    const size_t n_labels = gdfo_task_n_labels(p->parts.task);
+    const size_t width = n_features(v);
+    for (size_t row = 0; row < p->texts.n; row++) {
+        const size_t at = row * n_voices(p) + i;
+        memcpy(p->joint_lp + at * n_labels, p->lp + row * n_labels, n_labels * sizeof *p->lp);
+        memcpy(p->joint_features + at * width, features_of(p, v) + row * width,
+               width * sizeof *p->joint_features);
+    }
+}
+
+/* The class log-probabilities of voice number at into out [n][L]; of a joint head, nothing yet. */
+static void score(struct prediction *p, const struct voice *v, size_t at, float *out)
 {
     size_t n_labels = gdfo_task_n_labels(p->parts.task);
     struct gdfo_answers a = {p->lp, NULL, p->texts.n, n_labels};
     gdfo_task_combine(p->parts.task, p->form_lp, p->texts.n, p->lp);
     (void)gdfo_metric_mass(&a, p->wide);
-    for (size_t i = 0; i < p->texts.n; i++) {
-        p->mass[i] += p->wide[i] / (double)n_voices(p);
+    for (size_t row = 0; row < p->texts.n; row++) {
+        p->mass[row] += p->wide[row] / (double)n_voices(p);
+    }
+    if (is_joint(p)) {
+        keep_joint(p, v, at);
+        return;
     }
     if (v->head) {
-        gdfo_head_apply(v->head, p->lp, needs_anchors(v) ? p->anchors : NULL, p->texts.n, out);
+        gdfo_head_apply(v->head, p->lp, features_of(p, v), p->texts.n, out);
         return;
     }
     gdfo_metric_renormalise(&a, p->wide);
@@ -295,10 +368,12 @@ static enum gdfo_status ask_all(struct prediction *p, struct gdfo_error *err)
         struct voice v = voice_at(p, i);
         status = ask(p, &v, err);
         if (status == GDFO_STATUS_OK) {
-            score(p, &v, p->votes + i * n_lp);
+            score(p, &v, i, p->votes + i * n_lp);
         }
     }
-    if (status == GDFO_STATUS_OK) {
+    if (status == GDFO_STATUS_OK && is_joint(p)) {
+        gdfo_head_apply(p->artefact->head, p->joint_lp, p->joint_features, p->texts.n, p->scores);
+    } else if (status == GDFO_STATUS_OK) {
         average(p, n_voices(p));
     }
     return status;
@@ -361,6 +436,9 @@ static void prediction_deinit(struct prediction *p)
     gdfo_mem_free(p->form_lp);
     gdfo_mem_free(p->lp);
     gdfo_mem_free(p->anchors);
+    gdfo_mem_free(p->hidden);
+    gdfo_mem_free(p->joint_lp);
+    gdfo_mem_free(p->joint_features);
     gdfo_mem_free(p->scores);
     gdfo_mem_free(p->votes);
     gdfo_mem_free(p->mass);

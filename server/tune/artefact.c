@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define MAGIC          0x54524147u /* "GART" */
-#define VERSION        2u
+#define VERSION        3u
+#define VERSION_NO_CUE 2u /* before members had cues of their own, and always had a head */
 #define VERSION_ALONE  1u /* before committees: the same without members */
 #define ROWS_MAX       4096u
 #define WIDTH_MAX      65536u
@@ -30,6 +31,7 @@ static void end_members(struct gdfo_artefact *a)
 {
     for (uint32_t i = 0; i < a->n_members; i++) {
         gdfo_mem_free(a->members[i].rows);
+        gdfo_mem_free(a->members[i].cue);
         gdfo_head_destroy(a->members[i].head);
     }
     gdfo_mem_free(a->members);
@@ -124,6 +126,8 @@ void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
         gdfo_buf_u32(out, m->n_prompt_tokens);
         gdfo_buf_addn(out, m->rows, (size_t)m->n_prompt_tokens * a->d_model * sizeof *m->rows);
         save_head(m->head, out);
+        gdfo_buf_u32(out, m->cue != NULL);
+        gdfo_buf_block(out, m->cue, m->cue ? strlen(m->cue) : 0);
     }
     if (gdfo_buf_ok(out)) {
         gdfo_buf_u32(out, gdfo_crc32c(0, out->data + start, out->len - start));
@@ -153,9 +157,9 @@ static int load_numbers(struct gdfo_artefact *a, struct gdfo_span *s, uint32_t *
     a->loss_train = gdfo_span_f64(s);
     a->loss_dev = gdfo_span_f64(s);
     a->metric_dev = gdfo_span_f64(s);
-    return gdfo_span_ok(s) && magic == MAGIC &&
-           (*version == VERSION || *version == VERSION_ALONE) && a->n_prompt_tokens <= ROWS_MAX &&
-           a->d_model <= WIDTH_MAX && a->n_anchors <= GDFO_ANCHORS_MAX &&
+    return gdfo_span_ok(s) && magic == MAGIC && *version >= VERSION_ALONE && *version <= VERSION &&
+           a->n_prompt_tokens <= ROWS_MAX && a->d_model <= WIDTH_MAX &&
+           a->n_anchors <= GDFO_ANCHORS_MAX &&
            (a->position == GDFO_POSITION_PREFIX || a->position == GDFO_POSITION_SUFFIX);
 }
 
@@ -165,8 +169,33 @@ static int ends_with_checksum(struct gdfo_span *s) /* checked already, over all 
     return gdfo_span_done(s);
 }
 
-static enum gdfo_status load_member(const struct gdfo_artefact *a, struct gdfo_artefact_member *m,
-                                    struct gdfo_span *s, struct gdfo_error *err)
+int gdfo_artefact_is_joint(const struct gdfo_artefact *a)
+{
+    return a->head && gdfo_head_shape_of(a->head)->n_views > 1;
+}
+
+static enum gdfo_status load_cue(struct gdfo_artefact_member *m, struct gdfo_span *s,
+                                 struct gdfo_error *err)
+{
+    const int has_cue = gdfo_span_u32(s) != 0;
+    size_t n = 0;
+    const char *bytes = gdfo_span_block(s, &n);
+    if (!gdfo_span_ok(s) || (!has_cue && n > 0) || (n > 0 && memchr(bytes, 0, n))) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: a member's cue");
+    }
+    if (has_cue) {
+        m->cue = gdfo_mem_array(n + 1, 1);
+        if (!m->cue) {
+            return gdfo_error_no_memory(err, "committee");
+        }
+        memcpy(m->cue, n > 0 ? bytes : "", n);
+    }
+    return GDFO_STATUS_OK;
+}
+
+static enum gdfo_status load_member(const struct gdfo_artefact *a, uint32_t version,
+                                    struct gdfo_artefact_member *m, struct gdfo_span *s,
+                                    struct gdfo_error *err)
 {
     size_t n_floats;
     enum gdfo_status status;
@@ -182,13 +211,15 @@ static enum gdfo_status load_member(const struct gdfo_artefact *a, struct gdfo_a
     }
     (void)gdfo_span_copy(s, m->rows, n_floats * sizeof *m->rows);
     status = load_head(&m->head, s, err);
-    if (status == GDFO_STATUS_OK && !m->head) {
-        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: a member without a head");
+    if (status == GDFO_STATUS_OK && !m->head == !gdfo_artefact_is_joint(a)) {
+        status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                                "tuned prompt: a member's head where the head is one of all, or "
+                                "none where it is not");
     }
-    return status;
+    return status == GDFO_STATUS_OK && version > VERSION_NO_CUE ? load_cue(m, s, err) : status;
 }
 
-static enum gdfo_status load_members(struct gdfo_artefact *a, struct gdfo_span *s,
+static enum gdfo_status load_members(struct gdfo_artefact *a, uint32_t version, struct gdfo_span *s,
                                      struct gdfo_error *err)
 {
     uint32_t n = gdfo_span_u32(s);
@@ -196,9 +227,14 @@ static enum gdfo_status load_members(struct gdfo_artefact *a, struct gdfo_span *
     if (n > GDFO_MEMBERS_MAX) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: %u members", n);
     }
+    if (gdfo_artefact_is_joint(a) && gdfo_head_shape_of(a->head)->n_views != n) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                              "tuned prompt: %u members for a head of %zu prompts", n,
+                              gdfo_head_shape_of(a->head)->n_views);
+    }
     status = gdfo_artefact_clear_members(a, n, err);
     for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n; i++) {
-        status = load_member(a, &a->members[i], s, err);
+        status = load_member(a, version, &a->members[i], s, err);
     }
     return status;
 }
@@ -219,8 +255,8 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
     if (status == GDFO_STATUS_OK) {
         status = load_head(&a->baseline, s, err);
     }
-    if (status == GDFO_STATUS_OK && version >= VERSION) {
-        status = load_members(a, s, err);
+    if (status == GDFO_STATUS_OK && version > VERSION_ALONE) {
+        status = load_members(a, version, s, err);
     }
     if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,

@@ -21,7 +21,8 @@ struct gdfo_head;
 struct gdfo_artefact_member {
     uint32_t n_prompt_tokens; /* 0: the plain manual prompt */
     float *rows;              /* [n_prompt_tokens][d_model], owned */
-    struct gdfo_head *head;   /* owned */
+    struct gdfo_head *head;   /* owned; NULL: its answer is one view of the artefact's head */
+    char *cue;                /* owned; NULL: the task's own */
 };
 
 struct gdfo_artefact {
@@ -33,9 +34,11 @@ struct gdfo_artefact {
         *baseline;       /* bias head on the plain prompt's answers, owned: "calibration only" */
     int32_t *anchor_ids; /* [n_anchors], owned; asked in every query when the head needs them */
     uint32_t n_anchors;
-    struct gdfo_artefact_member *members; /* [n_members], owned; the committee, evenly averaged */
-    uint32_t n_members;                   /* 0, or 2..GDFO_MEMBERS_MAX */
-    int64_t evals, queries;               /* spent when it was found */
+    /* [n_members], owned: the committee, evenly averaged; or the views of a head that takes the
+       answers to several prompts at once */
+    struct gdfo_artefact_member *members;
+    uint32_t n_members;                      /* 0, or 2..GDFO_MEMBERS_MAX */
+    int64_t evals, queries;                  /* spent when it was found */
     double loss_train, loss_dev, metric_dev; /* with the head or committee; NaN: unknown */
 };
 
@@ -48,6 +51,9 @@ GDFO_MUST_USE enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact 
 /* How a committee speaks: the mean of its members' log-probabilities of one row, renormalised.
  * votes [n][n_labels], out [n_labels]. */
 void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out);
+
+/* 1 when the head takes the members' answers side by side. */
+int gdfo_artefact_is_joint(const struct gdfo_artefact *a);
 
 void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out);
 GDFO_MUST_USE enum gdfo_status gdfo_artefact_load(struct gdfo_artefact **out, const void *bytes,

@@ -16,8 +16,8 @@ struct gdfo_evaluator {
     const struct gdfo_tune_env *env;
     int32_t *anchor_ids;
     uint32_t n_anchors;
-    float *form_lp, *lp, *anchors;
-    size_t form_cap, lp_cap, anchors_cap;
+    float *form_lp, *lp, *anchors, *hidden;
+    size_t form_cap, lp_cap, anchors_cap, hidden_cap;
 };
 
 static int is_taken(const int32_t *ids, uint32_t n, int32_t id)
@@ -76,6 +76,7 @@ void gdfo_evaluator_destroy(struct gdfo_evaluator *e)
         gdfo_mem_free(e->form_lp);
         gdfo_mem_free(e->lp);
         gdfo_mem_free(e->anchors);
+        gdfo_mem_free(e->hidden);
         gdfo_mem_free(e);
     }
 }
@@ -94,46 +95,79 @@ static int grow(float **array, size_t *cap, size_t want)
     return ok;
 }
 
-static enum gdfo_status reserve(struct gdfo_evaluator *e, size_t n_cells, struct gdfo_error *err)
+static uint32_t width_of(const struct gdfo_evaluator *e)
 {
+    return gdfo_teacher_caps(gdfo_stack_teacher(e->env->stack))->d_model;
+}
+
+static enum gdfo_status reserve(struct gdfo_evaluator *e, const struct gdfo_question *q,
+                                struct gdfo_error *err)
+{
+    size_t n_cells = (size_t)q->prompts.n * q->n;
     size_t n_labels = gdfo_task_n_labels(e->env->task);
     if (!grow(&e->form_lp, &e->form_cap, n_cells * e->env->n_forms) ||
         !grow(&e->lp, &e->lp_cap, n_cells * n_labels) ||
-        !grow(&e->anchors, &e->anchors_cap, n_cells * e->n_anchors + 1)) {
+        !grow(&e->anchors, &e->anchors_cap, n_cells * e->n_anchors + 1) ||
+        !grow(&e->hidden, &e->hidden_cap, (q->want_hidden ? n_cells * width_of(e) : 0) + 1)) {
         return gdfo_error_no_memory(err, "answers");
     }
     return GDFO_STATUS_OK;
 }
 
-/* One call: prompts first..first+n-1 on the whole set. */
-static enum gdfo_status evaluate_chunk(struct gdfo_evaluator *e, const struct gdfo_prompts *prompts,
-                                       uint32_t first, uint32_t n, enum gdfo_purpose purpose,
-                                       struct gdfo_score_res *res, struct gdfo_error *err)
+/* One call: prompts first..first+n-1 on all texts. */
+static enum gdfo_status ask_chunk(struct gdfo_evaluator *e, const struct gdfo_question *q,
+                                  uint32_t first, uint32_t n, struct gdfo_score_res *res,
+                                  struct gdfo_error *err)
 {
     const struct gdfo_tune_env *env = e->env;
-    const struct gdfo_tune_set *set = purpose == GDFO_PURPOSE_TRAIN ? &env->train : &env->dev;
-    uint32_t d = gdfo_teacher_caps(gdfo_stack_teacher(env->stack))->d_model;
+    const size_t before = (size_t)first * q->n;
+    uint32_t d = width_of(e);
     struct gdfo_score_req req = {.n_prompts = n,
-                                 .n_prompt_tokens = prompts->n_prompt_tokens,
+                                 .n_prompt_tokens = q->prompts.n_prompt_tokens,
                                  .d_model = d,
                                  .position = env->position,
                                  .is_added = env->is_added,
-                                 .bodies = set->bodies,
-                                 .n_examples = set->n,
-                                 .cue = env->cue,
+                                 .bodies = q->bodies,
+                                 .n_examples = q->n,
+                                 .cue = q->cue,
                                  .forms = env->forms,
                                  .n_forms = env->n_forms,
                                  .anchor_ids = e->anchor_ids,
-                                 .n_anchors = e->n_anchors};
-    if (prompts->n_prompt_tokens > 0) {
-        req.rows = prompts->rows + (size_t)first * prompts->n_prompt_tokens * d;
+                                 .n_anchors = e->n_anchors,
+                                 .want_hidden = q->want_hidden};
+    if (q->prompts.n_prompt_tokens > 0) {
+        req.rows = q->prompts.rows + (size_t)first * q->prompts.n_prompt_tokens * d;
     }
     if (env->cancel && atomic_load_explicit(env->cancel, memory_order_acquire)) {
         return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped before the next call");
     }
-    res->lp = e->form_lp + (size_t)first * set->n * env->n_forms;
-    res->anchor_lp = e->anchors + (size_t)first * set->n * e->n_anchors;
-    return gdfo_stack_score(env->stack, &req, purpose, res, err);
+    res->lp = e->form_lp + before * env->n_forms;
+    res->anchor_lp = e->anchors + before * e->n_anchors;
+    res->hidden = q->want_hidden ? e->hidden + before * d : NULL;
+    return gdfo_stack_score(env->stack, &req, q->purpose, res, err);
+}
+
+enum gdfo_status gdfo_evaluator_ask(struct gdfo_evaluator *e, const struct gdfo_question *q,
+                                    struct gdfo_evaluation *out, struct gdfo_error *err)
+{
+    size_t width = e->env->n_forms + e->n_anchors + (q->want_hidden ? width_of(e) : 0);
+    size_t most = ANSWER_FLOATS_MAX / (q->n > 0 ? q->n * width : 1);
+    uint32_t chunk = most < 1 ? 1 : most > q->prompts.n ? q->prompts.n : (uint32_t)most;
+    enum gdfo_status status = reserve(e, q, err);
+    out->n_truncated = 0;
+    for (uint32_t first = 0; status == GDFO_STATUS_OK && first < q->prompts.n; first += chunk) {
+        uint32_t n = q->prompts.n - first < chunk ? q->prompts.n - first : chunk;
+        struct gdfo_score_res res = {0};
+        status = ask_chunk(e, q, first, n, &res, err);
+        out->n_truncated = res.n_truncated;
+    }
+    if (status == GDFO_STATUS_OK) {
+        gdfo_task_combine(e->env->task, e->form_lp, (size_t)q->prompts.n * q->n, e->lp);
+        out->lp = e->lp;
+        out->anchors = e->n_anchors > 0 ? e->anchors : NULL;
+        out->hidden = q->want_hidden ? e->hidden : NULL;
+    }
+    return status;
 }
 
 enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e, const struct gdfo_prompts *prompts,
@@ -141,22 +175,11 @@ enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e, const struct gdfo_promp
                                struct gdfo_error *err)
 {
     const struct gdfo_tune_env *env = e->env;
-    size_t n_examples = purpose == GDFO_PURPOSE_TRAIN ? env->train.n : env->dev.n;
-    size_t per_prompt = n_examples * (env->n_forms + e->n_anchors);
-    size_t most = ANSWER_FLOATS_MAX / (per_prompt ? per_prompt : 1);
-    uint32_t chunk = most < 1 ? 1 : most > prompts->n ? prompts->n : (uint32_t)most;
-    enum gdfo_status status = reserve(e, prompts->n * n_examples, err);
-    out->n_truncated = 0;
-    for (uint32_t first = 0; status == GDFO_STATUS_OK && first < prompts->n; first += chunk) {
-        uint32_t n = prompts->n - first < chunk ? prompts->n - first : chunk;
-        struct gdfo_score_res res = {0};
-        status = evaluate_chunk(e, prompts, first, n, purpose, &res, err);
-        out->n_truncated = res.n_truncated;
-    }
-    if (status == GDFO_STATUS_OK) {
-        gdfo_task_combine(env->task, e->form_lp, prompts->n * n_examples, e->lp);
-        out->lp = e->lp;
-        out->anchors = e->n_anchors > 0 ? e->anchors : NULL;
-    }
-    return status;
+    const struct gdfo_tune_set *set = purpose == GDFO_PURPOSE_TRAIN ? &env->train : &env->dev;
+    struct gdfo_question q = {.prompts = *prompts,
+                              .cue = env->cue,
+                              .bodies = set->bodies,
+                              .n = set->n,
+                              .purpose = purpose};
+    return gdfo_evaluator_ask(e, &q, out, err);
 }

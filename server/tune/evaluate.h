@@ -19,7 +19,17 @@ struct gdfo_prompts {
 struct gdfo_evaluation {  /* borrowed until the next evaluate */
     const float *lp;      /* [n prompts][n examples][n_labels] */
     const float *anchors; /* [n prompts][n examples][n_anchors], NULL when there are none */
+    const float *hidden;  /* [n prompts][n examples][d_model], NULL when not asked */
     uint32_t n_truncated; /* examples whose text was cut */
+};
+
+struct gdfo_question { /* what gdfo_evaluate asks, piece by piece */
+    struct gdfo_prompts prompts;
+    struct gdfo_text cue;
+    const struct gdfo_text *bodies; /* [n] */
+    uint32_t n;
+    enum gdfo_purpose purpose;
+    int want_hidden;
 };
 
 /* n_anchors ids are drawn from the stream "anchors": distinct, no control tokens. env is borrowed
@@ -30,10 +40,17 @@ GDFO_MUST_USE enum gdfo_status gdfo_evaluator_create(struct gdfo_evaluator **out
 void gdfo_evaluator_destroy(struct gdfo_evaluator *e);
 const int32_t *gdfo_evaluator_anchors(const struct gdfo_evaluator *e, uint32_t *n);
 
-/* CANCELLED between calls when env->cancel is set. */
+/* The train or dev rows under the job's own cue. CANCELLED between calls when env->cancel is set.
+ */
 GDFO_MUST_USE enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e,
                                              const struct gdfo_prompts *prompts,
                                              enum gdfo_purpose purpose, struct gdfo_evaluation *out,
                                              struct gdfo_error *err);
+
+/* Any texts under any cue; as many calls as the answers' size asks for. */
+GDFO_MUST_USE enum gdfo_status gdfo_evaluator_ask(struct gdfo_evaluator *e,
+                                                  const struct gdfo_question *q,
+                                                  struct gdfo_evaluation *out,
+                                                  struct gdfo_error *err);
 
 #endif

@@ -62,6 +62,19 @@ class Masked(Case):
             results.append(self.result(job, daemon))
         self.assertEqual(results[0], results[1])
 
+    def test_a_head_on_the_hidden_state_at_the_mask(self):
+        self.write_task()
+        self.write('test.jsonl', rows_of(5, 300))
+        for name, task, calls in (('text.json', {}, 1),                      # the mask is the text's: one way to ask
+                                  ('cue.json', {'template': '{text}', 'cue': ' It was {mask} .'}, 3)):
+            spec = json.loads(open(self.spec_of(name, 'head', dict(task, prompt=None)), encoding='utf-8').read().split('\n', 1)[1])
+            spec['method']['head']['hyperparameters'] = {'kind': 'hidden', 'templates': 3}
+            job = self.submit(self.write(name, json.dumps(spec)))
+            self.ok('job', 'wait', job)
+            self.assertEqual(json.loads(self.ok('job', 'show', job, '--json').out)['spend']['evals'], calls)
+            doc = json.loads(self.ok('predict', job, 'test.jsonl', '--json').out)
+            self.assertEqual((len(doc['data']), doc['usage']['queries']), (10, 10 * calls))
+
     def refused(self, words, *args, **more):
         job = self.submit(self.spec_of(*args, **more))
         self.assertEqual(self.gdfo('job', 'wait', job).code, 9)
