@@ -6,6 +6,7 @@ import real_daemon
 from real_daemon import Case, rows_of
 
 LABELS = {'good', 'bad'}
+VARIANTS = ('tuned', 'tuned_alone', 'tuned_no_head', 'manual', 'calibrated')
 
 
 class Head(Case):
@@ -21,13 +22,15 @@ class Head(Case):
         shown = json.loads(self.ok('job', 'show', job, '--json').out)
         self.assertEqual((shown['status'], shown['spend']['evals']), ('succeeded', calls))
         self.assertEqual(shown['spend']['dev_queries'], calls * 16)
-        for variant in ('tuned', 'tuned_alone', 'tuned_no_head', 'manual', 'calibrated'):
+        answers = {}
+        for variant in VARIANTS if voices else VARIANTS[:1]:
             doc = self.predict(job, variant)
             self.assertEqual(len(doc['data']), 10)
             self.assertEqual(doc['usage']['queries'], 10 * voices.get(variant, 1), variant)
             for one in doc['data']:
                 self.assertEqual(set(one['lp']), LABELS)
-        self.assertEqual(self.predict(job, 'manual')['data'], self.predict(job, 'tuned_no_head')['data'])
+            answers[variant] = doc['data']
+        self.assertEqual(answers.get('manual'), answers.get('tuned_no_head'))    # there are no rows to tell them apart
 
     def test_kinds_from_spec_to_prediction(self):
         self.write_task()
@@ -41,12 +44,13 @@ class Head(Case):
         for job, (kind, _, calls, voices) in zip(jobs, plan):
             with self.subTest(kind):
                 self.check(job, calls, voices)
+                if not voices:
+                    continue
                 result = self.result(job)
                 self.assertEqual(sorted(result), ['metrics', 'result.json'])     # no rows, so no file of rows
                 about = json.loads(result['result.json'])['about']
                 self.assertEqual(len(about['committee']), calls if calls > 1 else 0)
-                if kind != 'auto':
-                    self.assertEqual(about['head']['kind'], kind)
+                self.assertEqual(about['head']['kind'], kind)
         self.assertIn('on the plain prompt; want json', self.ok('result', jobs[0], '-o', 'again').err)
 
     def test_kill_9_between_templates_gives_the_same_bytes(self):
