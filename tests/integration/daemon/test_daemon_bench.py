@@ -106,8 +106,9 @@ class Bench(Case):
         self.check_faults_beside('rough', plan)
 
     def facts(self, results):
-        """All that does not depend on the clock."""
-        return ([{k: v for k, v in c.items() if k not in ('job', 'seconds', 'student_seconds')}
+        """All that depends neither on the clock nor on a call that a crash made twice."""
+        clock = ('job', 'seconds', 'student_seconds', 'evals', 'queries', 'dev_queries', 'calls', 'tokens')
+        return ([{k: v for k, v in c.items() if k not in clock}
                  for c in sorted(results['cells'], key=lambda c: c['key'])],
                 [(b['key'], b['variant'], b['accuracy'], b['loss'])
                  for b in sorted(results['baselines'], key=lambda b: (b['key'], b['variant']))])
