@@ -21,7 +21,10 @@ DRAW_SEED = 20261123          # of test rows and splits: drawn once, the same fo
 K_SHOT = 16
 AG = ['world', 'sports', 'business', 'technology']
 TREC = ['description', 'entity', 'abbreviation', 'person', 'location', 'number']
-N_INTENTS = 10
+INTENTS = {                   # ten of banking77's, each with a word of its own; chosen before anything ran
+    'age_limit': ['age'], 'cash_withdrawal_charge': ['fee'], 'change_pin': ['PIN'], 'exchange_rate': ['currency'],
+    'lost_or_stolen_phone': ['phone'], 'card_arrival': ['delivery'], 'country_support': ['countries'],
+    'passcode_forgotten': ['password'], 'request_refund': ['refund'], 'verify_my_identity': ['identity']}
 TASKS = {                     # as the daemon takes them
     'sst2': {'template': 'Review: {text}\n', 'cue': 'Overall, the movie was',
              'verbalizer': {'negative': ['bad'], 'positive': ['great']}},
@@ -37,7 +40,7 @@ TASKS = {                     # as the daemon takes them
                       'verbalizer': {'negative': ['bad'], 'positive': ['great']}},
     'sms-spam': {'template': 'Message: {text}\n', 'cue': 'This message is',
                  'verbalizer': {'ham': ['personal'], 'spam': ['advertising']}},
-    'banking77': {'template': 'Customer: {text}\n', 'cue': 'The customer asks about'},     # labels: see task()
+    'banking77': {'template': 'Customer: {text}\n', 'cue': 'The customer asks about', 'verbalizer': INTENTS},
 }
 
 
@@ -113,16 +116,10 @@ def rows_sms(part):
                  part)
 
 
-def intents():
-    with open(shared('banking77/categories.json'), encoding='utf-8') as f:
-        return sorted(random.Random(DRAW_SEED).sample(json.load(f), N_INTENTS))
-
-
 def rows_banking77(part):
-    kept = set(intents())
     if part == 'test':
-        return [(clean(t), label) for t, label in table('banking77/test.csv')[1:] if label in kept]
-    return drawn([(clean(t), label) for t, label in table('banking77/train.csv')[1:] if label in kept], part)
+        return [(clean(t), label) for t, label in table('banking77/test.csv')[1:] if label in INTENTS]
+    return drawn([(clean(t), label) for t, label in table('banking77/train.csv')[1:] if label in INTENTS], part)
 
 
 ROWS = {'sst2': rows_sst2, 'agnews': rows_agnews, 'trec': rows_trec, 'mrpc': rows_mrpc, 'uci-sentiment': rows_uci,
@@ -130,13 +127,6 @@ ROWS = {'sst2': rows_sst2, 'agnews': rows_agnews, 'trec': rows_trec, 'mrpc': row
 
 
 # ---- what a bench asks for ----
-
-def task(name):
-    """The task object for the daemon; an intent is its own words."""
-    if name != 'banking77':
-        return TASKS[name]
-    return dict(TASKS[name], verbalizer={label: [label.replace('_', ' ')] for label in intents()})
-
 
 def rows(name, part, n_test=None):
     """One part; test rows that train or dev has are left out, and n_test of the others are drawn."""

@@ -74,35 +74,6 @@ GDFO_MUST_USE enum gdfo_status gdfo_bench_cell_body(const struct gdfo_bench *b,
 void gdfo_bench_baseline_key(const struct gdfo_bench_plan *plan, const struct gdfo_bench_cell *c,
                              char out[GDFO_BENCH_KEY_BYTES]);
 
-/* ---- wire.c ---- */
-
-/*
- * One request, into cli->reply. While the daemon is away (no connection, or 502 and 503) it is sent
- * again with a growing pause, for ten minutes; before the first answer of all it is not. is_once: a
- * lost connection is told to the caller instead (LOST), who must look whether it was done.
- */
-enum gdfo_bench_sent { GDFO_BENCH_SENT, GDFO_BENCH_LOST, GDFO_BENCH_OVER };
-enum gdfo_bench_sent gdfo_bench_send(struct gdfo_bench *b, const struct gdfo_request *request,
-                                     int is_once, struct gdfo_error *err);
-
-/* GET path as JSON; 0, or the exit code of a failure, which is told. */
-int gdfo_bench_get(struct gdfo_bench *b, const char *path, struct gdfo_json **out);
-
-/* "422 not_supported: words" of cli->reply. */
-void gdfo_bench_refusal(const struct gdfo_bench *b, char *out, size_t size);
-
-/* ---- score.c ---- */
-
-/*
- * Labels the test file with a variant of a job's prompt, unless predictions/ has it from before,
- * and scores it. A refusal of the daemon is in out->why; 0, or the exit code of a failure.
- */
-int gdfo_bench_score(struct gdfo_bench *b, const struct gdfo_bench_cell *c, const char *key,
-                     const char *job, const char *variant, struct gdfo_bench_score *out);
-
-/* Accuracy and loss of lines {"label","predicted","lp":{...}}; the first line is a header. */
-void gdfo_bench_score_lines(const char *text, size_t n, struct gdfo_bench_score *out);
-
 /* ---- run.c ---- */
 
 /* Runs every cell that is not done. 0, or an exit code; a failed cell is no failure of the run. */

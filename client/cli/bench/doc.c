@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TEXT_BYTES 1024
+#define TEXT_BYTES 8192
 
 void gdfo_doc_html_text(struct gdfo_buf *out, const char *text)
 {

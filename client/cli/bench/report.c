@@ -1,4 +1,5 @@
 #include "client/cli/bench/report_priv.h"
+#include "client/cli/bench/report_text.h"
 #include "common/file.h"
 
 #include <math.h>

@@ -2,6 +2,7 @@
  * light or dark preference. */
 #include "client/cli/bench/plot.h"
 #include "client/cli/bench/report_priv.h"
+#include "client/cli/bench/report_text.h"
 #include "common/mem.h"
 
 #include <math.h>

@@ -1,4 +1,6 @@
 /* The words and tables of a report, the same in Markdown and HTML. */
+#include "client/cli/bench/report_text.h"
+
 #include "client/cli/bench/report_priv.h"
 
 #include <math.h>
@@ -39,7 +41,7 @@ void gdfo_report_summary(const struct gdfo_grid *g, struct gdfo_doc *d)
                        "%zu not finished.",
                        p->n_cells, counts[GDFO_BENCH_STATE_DONE], counts[GDFO_BENCH_STATE_FAILED],
                        counts[GDFO_BENCH_STATE_NONE] + counts[GDFO_BENCH_STATE_SUBMITTED]);
-    gdfo_buf_init(&list, 1000);
+    gdfo_buf_init(&list, 8000);
     gdfo_buf_add(&list, "Teacher: ");
     for (size_t i = 0; i < p->n_models; i++) {
         add_list(&list, p->models[i], i == 0);

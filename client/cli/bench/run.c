@@ -1,5 +1,6 @@
 /* The loop over cells: submit, wait, score, keep. Everything that is on file is not done again. */
-#include "client/cli/bench/bench.h"
+#include "client/cli/bench/score.h"
+#include "client/cli/bench/wire.h"
 #include "client/cli/follow.h"
 #include "client/cli/render.h"
 #include "client/cli/upload.h"

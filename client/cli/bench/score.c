@@ -1,5 +1,7 @@
 /* The test file under one variant of a tuned prompt: asked once, kept in predictions/, scored. */
-#include "client/cli/bench/bench.h"
+#include "client/cli/bench/score.h"
+
+#include "client/cli/bench/wire.h"
 #include "client/cli/input.h"
 #include "client/cli/render.h"
 #include "client/cli/rows.h"

@@ -1,4 +1,5 @@
-#include "client/cli/bench/bench.h"
+#include "client/cli/bench/wire.h"
+
 #include "common/clk.h"
 
 #include <string.h>
@@ -7,8 +8,8 @@
 #define BACKOFF_MAX_MS   5000
 #define PATIENCE_MS      (10 * 60 * 1000)
 
-/* A prediction waits for a worker that may be in a long job. */
-#define REQUEST_TIMEOUT_MS (60 * 60 * 1000)
+/* A batch on a large model, beside jobs, takes its time; everything else is answered at once. */
+#define PREDICT_TIMEOUT_MS (60 * 60 * 1000)
 
 static int is_away(const struct gdfo_bench *b, enum gdfo_status status,
                    const struct gdfo_error *err)
@@ -22,7 +23,7 @@ static enum gdfo_bench_sent send_once(struct gdfo_bench *b, const struct gdfo_re
 {
     struct gdfo_request r = *request;
     enum gdfo_status status;
-    r.timeout_ms = REQUEST_TIMEOUT_MS;
+    r.timeout_ms = strcmp(r.path, "/v1/predict") == 0 ? PREDICT_TIMEOUT_MS : 0;
     *err = (struct gdfo_error){0};
     status = gdfo_client_send(b->cli->client, &r, &b->cli->reply, err);
     if (is_away(b, status, err) && b->is_connected) {

@@ -1,4 +1,7 @@
 /* Made by make_t_quantiles.py with scipy 1.17.1: {p, degrees of freedom, t}. */
+#ifndef GDFO_TESTS_REFERENCE_CLIENT_T_QUANTILES_H
+#define GDFO_TESTS_REFERENCE_CLIENT_T_QUANTILES_H
+
 static const double t_quantiles[][3] = {
     {0.9, 1.0, 3.077683537175},      {0.9, 2.0, 1.885618083164},
     {0.9, 3.0, 1.637744353696},      {0.9, 4.0, 1.533206274059},
@@ -25,3 +28,5 @@ static const double paired_a[] = {0.81, 0.77, 0.9, 0.66, 0.71, 0.84, 0.795};
 static const double paired_b[] = {0.78, 0.79, 0.83, 0.61, 0.72, 0.8, 0.76};
 /* scipy.stats.ttest_rel(a, b).confidence_interval(0.95) */
 static const double paired_low = -0.001855358192, paired_high = 0.057569643907;
+
+#endif

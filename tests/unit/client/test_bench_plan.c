@@ -1,7 +1,7 @@
 /* Which cells a plan asks for, how predictions are scored, and what survives the results file. */
-#include "client/cli/bench/bench.h"
 #include "client/cli/bench/doc.h"
 #include "client/cli/bench/plot.h"
+#include "client/cli/bench/score.h"
 #include "common/mem.h"
 #include "tests/support/test.h"
 
