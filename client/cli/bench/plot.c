@@ -133,7 +133,7 @@ static void put_y_axis(const struct frame *f, struct gdfo_buf *out)
     double ticks[TICKS_MAX];
     char text[32];
     size_t n;
-    gdfo_plot_ticks(f->y_low, f->y_high, 5, ticks, TICKS_MAX, &n);
+    gdfo_plot_ticks(f->y_low, f->y_high, 7, ticks, TICKS_MAX, &n);
     for (size_t i = 0; i < n; i++) {
         double y = y_of(f, ticks[i]);
         tick_text(ticks[i], text, sizeof text);
