@@ -179,7 +179,7 @@ class Errors(Case):
 
     def test_every_command_has_help_and_json(self):
         commands = self.ok('help', '--json').json()
-        self.assertEqual(len(commands), 22)
+        self.assertEqual(len(commands), 23)
         for words in commands:
             done = self.ok(*words.split(), '--help')
             self.assertTrue(done.out.startswith('usage: gdfo ' + words), words)
