@@ -57,8 +57,7 @@ class Bench(Case):
                            'task': TASK} for t in 'ab'],
                 'methods': [{'name': 'random', 'type': 'random', 'hyperparameters': SMALL},
                             {'name': 'search', 'type': 'bbt', 'hyperparameters': SMALL,
-                             'variants': ['tuned', 'tuned_no_head']}],
-                'also': [{'methods': ['search'], 'tasks': ['a'], 'budgets': [5]}]}
+                             'variants': ['tuned', 'tuned_no_head']}]}
         real_daemon.merge(plan, more)
         return self.write(name + '.json', '// made by the test\n' + json.dumps(plan))
 
@@ -81,7 +80,7 @@ class Bench(Case):
         first.kill()
         first.wait()
         second = self.start('bench', plan, '-o', 'rough')
-        self.until_done(second, 6)
+        self.until_done(second, 4)
         self.daemon.kill()
         self.daemon.start()
         out = second.stdout.read()
@@ -89,7 +88,7 @@ class Bench(Case):
         self.assertIn('connected again', out)
 
         calm, rough = self.load('calm'), self.load('rough')
-        self.assertEqual(len(rough['cells']), 10)
+        self.assertEqual(len(rough['cells']), 8)
         self.assertEqual(self.facts(calm), self.facts(rough))
         jobs = [j['name'] for j in self.daemon.get('/v1/fine_tuning/jobs?limit=100')['data']
                 if j['metadata']['bench'] == 'rough']
@@ -101,7 +100,7 @@ class Bench(Case):
         os.remove(os.path.join(self.folder, 'rough', 'results.json'))
         self.ok('bench', plan, '-o', 'rough')                       # the daemon's jobs are known again
         self.assertEqual(self.facts(self.load('rough')), self.facts(rough))
-        self.assertEqual(self.daemon.rows('SELECT count(*) FROM jobs'), [(20,)])
+        self.assertEqual(self.daemon.rows('SELECT count(*) FROM jobs'), [(16,)])
         self.check_report('rough', rough)
         self.check_faults_beside('rough', plan)
 
@@ -176,14 +175,14 @@ class Bench(Case):
         more['methods'][0]['variants'] = ['tuned', 'no_such']
         changed = self.write('rough.json', json.dumps(more))
         done = self.gdfo('bench', changed, '-o', folder, '--dry-run')
-        self.assertIn('14 cells, 4 left to run: at most 12 calls, 48 queries', done.out)
+        self.assertIn('12 cells, 4 left to run: at most 12 calls, 48 queries', done.out)
         done = self.gdfo('bench', changed, '-o', folder, '--json')
         self.assertEqual(done.code, 9, done.err)
         lines = [json.loads(line) for line in done.out.splitlines()]
         wrong = [d for d in lines if d.get('key') == 'local/a/wrong/s1/b3']
         self.assertEqual([d['status'] for d in wrong], ['failed'])
         self.assertIn('popsise', wrong[0]['why'])
-        self.assertEqual(self.daemon.rows('SELECT count(*) FROM jobs'), [(20,)])
+        self.assertEqual(self.daemon.rows('SELECT count(*) FROM jobs'), [(16,)])
         for name in ('report.md', 'report.html', 'results.csv'):
             self.assertIn('popsise', self.read(folder, name).decode().replace('\\', ''), name)
             self.assertIn('no_such', self.read(folder, name).decode().replace('\\', ''), name)
