@@ -221,6 +221,9 @@ class Refusals(Case):
         self.assertIn('line 2 has no label', done.err)
         self.assertEqual(self.daemon.rows('SELECT count(*) FROM jobs'), [(0,)])
 
+        example = os.path.join(HERE, '..', '..', '..', 'deploy', 'examples', 'bench', 'compare.json')
+        self.assertIn('54 cells, 54 left to run', self.ok('bench', example, '--dry-run').out)
+
         self.write('none.jsonl', rows_of(2, 0))
         self.write('test.jsonl', rows_of(2, 100))
         self.daemon.stop()
