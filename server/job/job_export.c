@@ -38,6 +38,17 @@ static const char *cue_of(const struct subject *s)
     return text ? text : "";
 }
 
+/* What the method's answers were, when they were not the teacher's: "shuffled", "random". */
+static const char *fake_of(const struct subject *s)
+{
+    const struct gdfo_json *method = gdfo_json_get(s->spec, "method");
+    const struct gdfo_json *inner = method ? gdfo_json_get(method, s->job->method) : NULL;
+    const struct gdfo_json *given = inner ? gdfo_json_get(inner, "hyperparameters") : NULL;
+    const struct gdfo_json *answers = given ? gdfo_json_get(given, "teacher_answers") : NULL;
+    const char *kind = answers ? gdfo_json_string(answers) : NULL;
+    return kind && strcmp(kind, "real") != 0 ? kind : NULL;
+}
+
 static void write_about(const struct subject *s, struct gdfo_json_writer *w, const char *key)
 {
     const struct gdfo_artefact *a = s->artefact;
@@ -55,6 +66,7 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     gdfo_json_put_num(w, "loss_train_held_out", a->loss_train);
     gdfo_json_put_num(w, "loss_dev", a->loss_dev);
     gdfo_json_put_num(w, "metric_dev", a->metric_dev);
+    gdfo_json_put_str(w, "fake_answers", fake_of(s)); /* not null: an ablation, not for use */
     gdfo_json_put_str(w, "grid", "f32");
     gdfo_json_put_str(w, "precision", s->job->precision[0] ? s->job->precision : NULL);
     gdfo_json_put_node(w, "task", task_of(s));
@@ -184,6 +196,12 @@ static enum gdfo_status as_peft(const struct subject *s, struct gdfo_job_export 
     enum gdfo_status status = need_rows(s, "peft", err);
     if (status != GDFO_STATUS_OK) {
         return status;
+    }
+    if (fake_of(s)) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "peft: this prompt was tuned on %s answers, an ablation, and the "
+                              "format has no place to say so; want json, gdfo or safetensors",
+                              fake_of(s));
     }
     if (s->model && s->model->config.is_masked) {
         return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,

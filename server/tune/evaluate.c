@@ -1,5 +1,6 @@
 #include "server/tune/evaluate.h"
 
+#include "common/hash.h"
 #include "common/mem.h"
 #include "common/rng.h"
 #include "server/model/model.h"
@@ -16,6 +17,7 @@ struct gdfo_evaluator {
     const struct gdfo_tune_env *env;
     int32_t *anchor_ids;
     uint32_t n_anchors;
+    enum gdfo_fake fake;
     float *form_lp, *lp, *anchors, *hidden;
     size_t form_cap, lp_cap, anchors_cap, hidden_cap;
 };
@@ -79,6 +81,11 @@ void gdfo_evaluator_destroy(struct gdfo_evaluator *e)
         gdfo_mem_free(e->hidden);
         gdfo_mem_free(e);
     }
+}
+
+void gdfo_evaluator_fake(struct gdfo_evaluator *e, enum gdfo_fake kind)
+{
+    e->fake = kind;
 }
 
 const int32_t *gdfo_evaluator_anchors(const struct gdfo_evaluator *e, uint32_t *n)
@@ -147,6 +154,29 @@ static enum gdfo_status ask_chunk(struct gdfo_evaluator *e, const struct gdfo_qu
     return gdfo_stack_score(env->stack, &req, q->purpose, res, err);
 }
 
+/* The prompts' answers, each under its cue, become worthless. */
+static enum gdfo_status falsify(struct gdfo_evaluator *e, const struct gdfo_question *q,
+                                struct gdfo_error *err)
+{
+    size_t n_labels = gdfo_task_n_labels(e->env->task);
+    size_t d = width_of(e);
+    size_t n_floats = q->prompts.n_prompt_tokens * d;
+    uint64_t seed = e->env->seed ^ gdfo_crc32c(0, q->cue.s, q->cue.n);
+    enum gdfo_status status = GDFO_STATUS_OK;
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < q->prompts.n; i++) {
+        struct gdfo_fake_answers a = {.lp = e->lp + i * q->n * n_labels,
+                                      .anchors = e->anchors + i * q->n * e->n_anchors,
+                                      .hidden = q->want_hidden ? e->hidden + i * q->n * d : NULL,
+                                      .n = q->n,
+                                      .n_labels = n_labels,
+                                      .n_anchors = e->n_anchors,
+                                      .d_model = q->want_hidden ? d : 0};
+        const float *rows = n_floats > 0 ? q->prompts.rows + i * n_floats : NULL;
+        status = gdfo_fake_answer(&a, e->fake, seed, rows, n_floats, err);
+    }
+    return status;
+}
+
 enum gdfo_status gdfo_evaluator_ask(struct gdfo_evaluator *e, const struct gdfo_question *q,
                                     struct gdfo_evaluation *out, struct gdfo_error *err)
 {
@@ -167,7 +197,7 @@ enum gdfo_status gdfo_evaluator_ask(struct gdfo_evaluator *e, const struct gdfo_
         out->anchors = e->n_anchors > 0 ? e->anchors : NULL;
         out->hidden = q->want_hidden ? e->hidden : NULL;
     }
-    return status;
+    return status == GDFO_STATUS_OK && e->fake != GDFO_FAKE_REAL ? falsify(e, q, err) : status;
 }
 
 enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e, const struct gdfo_prompts *prompts,

@@ -3,6 +3,7 @@
 
 #include "server/teacher/stack.h"
 #include "server/tune/env.h"
+#include "server/tune/fake.h"
 
 /*
  * Prompts to answers: builds requests for the metered teacher and turns its answers, one
@@ -38,6 +39,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_evaluator_create(struct gdfo_evaluator **out
                                                      const struct gdfo_tune_env *env,
                                                      uint32_t n_anchors, struct gdfo_error *err);
 void gdfo_evaluator_destroy(struct gdfo_evaluator *e);
+/* Every later answer is made worthless (fake.h); counted and kept by the ledger as the real one. */
+void gdfo_evaluator_fake(struct gdfo_evaluator *e, enum gdfo_fake kind);
 const int32_t *gdfo_evaluator_anchors(const struct gdfo_evaluator *e, uint32_t *n);
 
 /* The train or dev rows under the job's own cue. CANCELLED between calls when env->cancel is set.

@@ -11,6 +11,9 @@
                         "stage 2: the prompt that the frozen student's gradients give"),           \
         GDFO_SEARCH_OPT(search, BOOL, "true", 0, 0, NULL,                                          \
                         "stage 3: search around it on the teacher"),                               \
+        GDFO_SEARCH_OPT(student_alone, BOOL, "false", 0, 0, NULL,                                  \
+                        "ablation: the prompt that the untaught student's gradients lead to, no "  \
+                        "teacher's answer in its making"),                                         \
         GDFO_SEARCH_OPT(distill_evals, INT, "0", 0, 1e7, NULL,                                     \
                         "evals of stage 1; 0 = two fifths of the budget"),                         \
         GDFO_SEARCH_OPT(distill_steps, INT, "4", 0, 1000, NULL, "student steps per generation"),   \

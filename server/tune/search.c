@@ -218,6 +218,7 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     if (status != GDFO_STATUS_OK) {
         return status;
     }
+    gdfo_evaluator_fake(s->evaluator, (enum gdfo_fake)s->opts.teacher_answers);
     (void)gdfo_evaluator_anchors(s->evaluator, &s->n_anchors);
     status = make_memory(s, err);
     if (status == GDFO_STATUS_OK) {
@@ -263,6 +264,12 @@ enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env
     s->caps = env->budget;
     if (!gdfo_tune_budget_has_cap(&s->caps)) {
         s->caps.evals = EVALS_DEFAULT;
+    }
+    if (s->opts.student_alone) { /* what the switch means, whatever the others say */
+        s->opts.distill = 0;
+        s->opts.gradient = 1;
+        s->opts.search = 0;
+        s->opts.n_committee = 1;
     }
     s->scale = 1.0;
     s->asked_popsize = s->opts.popsize;
@@ -459,8 +466,34 @@ static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, stru
     return status;
 }
 
-static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
-                                   struct gdfo_error *err)
+/* What a user should know of this run, once. */
+static void report_setting(const struct gdfo_search *s, struct gdfo_report *r)
+{
+    if (s->opts.teacher_answers != GDFO_FAKE_REAL) {
+        gdfo_report_message_add(r, 1, "fake_answers",
+                                "ablation: the teacher's answers are %s before the method sees "
+                                "them; what comes out is worth nothing and not for use",
+                                s->opts.teacher_answers == GDFO_FAKE_SHUFFLED
+                                    ? "shuffled between the rows"
+                                    : "replaced by random numbers");
+    }
+    if (s->opts.popsize < s->asked_popsize) {
+        gdfo_report_message_add(r, 0, "popsize_reduced",
+                                "the budget allows generations of %lld, not %lld",
+                                (long long)s->opts.popsize, (long long)s->asked_popsize);
+    }
+    if (s->pupil_note[0]) {
+        gdfo_report_message_add(r, 0, "student", "%s", s->pupil_note);
+    }
+    if (s->env.is_same_model && s->opts.allow_same_student && s->pupil) {
+        gdfo_report_message_add(r, 1, "student_is_teacher",
+                                "the student is made from the teacher's own file");
+    }
+}
+
+/* The plain prompt on the train rows, then its baselines. */
+static enum gdfo_status start_plain(struct gdfo_search *s, struct gdfo_report *r,
+                                    struct gdfo_error *err)
 {
     struct gdfo_prompts plain = {NULL, 1, 0};
     struct gdfo_evaluation e = {0};
@@ -474,30 +507,32 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
     }
     gdfo_incumbent_set(&s->plain, NULL, &e, 0, gdfo_search_objective(s, e.lp, err));
     gdfo_report_metric_add(r, "loss_plain_train", s->plain.loss);
-    status = gdfo_search_judge_plain(s, r, err);
-    if (status == GDFO_STATUS_OK && s->opts.popsize < s->asked_popsize) {
-        gdfo_report_message_add(r, 0, "popsize_reduced",
-                                "the budget allows generations of %lld, not %lld",
-                                (long long)s->opts.popsize, (long long)s->asked_popsize);
-    }
-    if (status == GDFO_STATUS_OK && s->pupil_note[0]) {
-        gdfo_report_message_add(r, 0, "student", "%s", s->pupil_note);
-    }
-    if (status == GDFO_STATUS_OK && s->env.is_same_model && s->opts.allow_same_student &&
-        s->pupil) {
-        gdfo_report_message_add(r, 1, "student_is_teacher",
-                                "the student is made from the teacher's own file");
-    }
-    if (status == GDFO_STATUS_OK) {
-        memcpy(s->prompts, s->start, s->n_floats * sizeof *s->prompts);
-        status = gdfo_search_try(s, 1, &e, r, err);
-    }
+    return gdfo_search_judge_plain(s, r, err);
+}
+
+static enum gdfo_status start_rows(struct gdfo_search *s, struct gdfo_report *r,
+                                   struct gdfo_error *err)
+{
+    struct gdfo_evaluation e = {0};
+    enum gdfo_status status;
+    memcpy(s->prompts, s->start, s->n_floats * sizeof *s->prompts);
+    status = gdfo_search_try(s, 1, &e, r, err);
     if (status == GDFO_STATUS_OK) {
         gdfo_report_metric_add(r, "loss_start", s->losses[0]);
         status = gdfo_search_judge(s, &s->best, r, err);
     }
+    return status == GDFO_STATUS_OK ? scout(s, r, err) : status;
+}
+
+static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
+                                   struct gdfo_error *err)
+{
+    enum gdfo_status status = start_plain(s, r, err);
     if (status == GDFO_STATUS_OK) {
-        status = scout(s, r, err);
+        report_setting(s, r);
+    }
+    if (status == GDFO_STATUS_OK && !s->opts.student_alone) {
+        status = start_rows(s, r, err);
     }
     s->evals_at_distil_end = distil_evals(s);
     if (s->opts.distill) {
@@ -609,7 +644,8 @@ static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
     case GDFO_STAGE_DISTIL:
     case GDFO_STAGE_SEARCH: return step_generation(s, r, err);
     case GDFO_STAGE_GRADIENT:
-        status = gdfo_search_gradient(s, r, err);
+        status = s->opts.student_alone ? gdfo_search_student_alone(s, r, err)
+                                       : gdfo_search_gradient(s, r, err);
         if (status == GDFO_STATUS_OK) {
             enter_search(s);
         }
@@ -625,6 +661,12 @@ static const char *stage_name(enum gdfo_search_stage stage)
     return names[stage];
 }
 
+/* The least that the next step asks. */
+static int64_t evals_of_step(const struct gdfo_search *s)
+{
+    return s->opts.student_alone ? 1 : s->opts.popsize;
+}
+
 /* Ends when a further generation does not fit; a cap that the ledger enforced counts the same. */
 enum gdfo_status gdfo_search_step(void *self, struct gdfo_report *r, struct gdfo_error *err)
 {
@@ -637,7 +679,7 @@ enum gdfo_status gdfo_search_step(void *self, struct gdfo_report *r, struct gdfo
     }
     (void)snprintf(r->detail, sizeof r->detail, "%s, generation %lld", stage_name(stage),
                    (long long)s->generation);
-    if (is_over || s->stage == GDFO_STAGE_DONE || evals_left(s) < s->opts.popsize) {
+    if (is_over || s->stage == GDFO_STAGE_DONE || evals_left(s) < evals_of_step(s)) {
         r->is_done = 1;
         if (r->reason[0] == '\0') {
             (void)snprintf(r->reason, sizeof r->reason, is_over ? "budget_exhausted" : "completed");

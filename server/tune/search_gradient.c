@@ -124,3 +124,27 @@ enum gdfo_status gdfo_search_gradient(struct gdfo_search *s, struct gdfo_report 
     gdfo_mem_free(along);
     return status;
 }
+
+enum gdfo_status gdfo_search_student_alone(struct gdfo_search *s, struct gdfo_report *r,
+                                           struct gdfo_error *err)
+{
+    double loss = 0;
+    const struct gdfo_pupil_descent d = {.start = s->start,
+                                         .marks = &s->opts.prompt_steps,
+                                         .n_marks = 1,
+                                         .lr = s->opts.lr_prompt,
+                                         .out = s->prompts,
+                                         .losses = &loss};
+    struct gdfo_evaluation e = {0};
+    enum gdfo_status status = gdfo_search_measure_at(s, s->start, r, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_pupil_descend(s->pupil, &d, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        gdfo_report_metric_add(r, "loss_student", loss);
+        gdfo_report_message_add(r, 1, "student_alone",
+                                "ablation: no answer of the teacher had a part in this prompt");
+        status = gdfo_search_try(s, 1, &e, r, err);
+    }
+    return status == GDFO_STATUS_OK ? gdfo_search_judge(s, &s->best, r, err) : status;
+}

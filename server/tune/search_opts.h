@@ -28,8 +28,10 @@ struct gdfo_search_opts {
     int64_t n_anchors;
     int64_t n_committee; /* prompts whose answers are averaged; 1: the best alone */
     int64_t n_scouts;    /* prompts of random words tried before the search */
+    int teacher_answers; /* enum gdfo_fake: what reaches the method */
     /* gdfo */
     int distill, gradient, search; /* ablation switches */
+    int student_alone;             /* the prompt without one teacher answer in its making */
     int64_t distill_evals;         /* evals of stage 1; 0 = two fifths of the budget */
     int64_t distill_steps;         /* student steps per generation */
     int64_t distill_batch;         /* (prompt, example) pairs per step */
@@ -77,7 +79,12 @@ struct gdfo_search_opts {
             "what is searched: the loss of the label words, or that after a bias per class"),      \
         GDFO_SEARCH_OPT(head, ENUM, "auto", 0, 0, "auto|none|bias|anchors",                        \
                         "classifier on top of the answers; auto = what cross-validation prefers"), \
-        GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL, "anchor tokens asked in every query")
+        GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL,                                       \
+                        "anchor tokens asked in every query"),                                     \
+        GDFO_SEARCH_OPT(                                                                           \
+            teacher_answers, ENUM, "real", 0, 0, "real|shuffled|random",                           \
+            "ablation: answers are paid for, then shuffled between the rows or replaced by "       \
+            "random ones; the result is worth nothing")
 
 /* How many prompts label together, and where the first of them come from. */
 #define GDFO_SEARCH_OPTS_COMMITTEE(committee_default, scouts_default)                              \

@@ -61,6 +61,12 @@ GDFO_MUST_USE enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, st
 GDFO_MUST_USE enum gdfo_status gdfo_search_gradient(struct gdfo_search *s, struct gdfo_report *r,
                                                     struct gdfo_error *err);
 
+/* The prompt at the end of the descent through the untaught student, asked once: for its head, for
+ * the report, and for nothing else. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_student_alone(struct gdfo_search *s,
+                                                         struct gdfo_report *r,
+                                                         struct gdfo_error *err);
+
 /* search.c: evaluates n prompts in s->prompts on the train rows, fills s->losses, keeps the best.
  */
 GDFO_MUST_USE enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n,

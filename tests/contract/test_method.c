@@ -520,6 +520,69 @@ static void a_student_that_is_the_teacher_wants_a_word(void **state)
     close_run(&r);
 }
 
+static void open_with(struct run *r, struct world *w, const char *method, const char *name,
+                      const char *value, const char *answers)
+{
+    struct run given;
+    open_run(&given, w, gdfo_method_find(method), 26, NULL);
+    set(&given, name, value);
+    set(&given, "teacher_answers", answers);
+    open_run(r, w, gdfo_method_find(method), 26, given.options);
+    close_run(&given);
+}
+
+static int says(const struct run *r, const char *code)
+{
+    for (size_t i = 0; i < r->report.n_messages; i++) {
+        if (r->report.messages[i].is_warning && strcmp(r->report.messages[i].code, code) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The same spend, another result, and a warning at the first step. */
+static void fake_answers_cost_what_real_ones_do(void **state)
+{
+    static const char *const answers[] = {"real", "shuffled", "random"};
+    for (size_t i = 0; at(i); i++) {
+        struct gdfo_meter meters[3];
+        double losses[3];
+        for (int k = 0; k < 3; k++) {
+            struct run r;
+            open_with(&r, *state, at(i)->name, "n_prompt_tokens", "3", answers[k]);
+            step(&r);
+            assert_int_equal(says(&r, "fake_answers"), k > 0);
+            run_to_end(&r);
+            meters[k] = *gdfo_stack_meter(r.stack);
+            losses[k] = r.last_loss;
+            close_run(&r);
+        }
+        for (int k = 1; k < 3; k++) {
+            assert_int_equal(meters[k].evals, meters[0].evals);
+            assert_int_equal(meters[k].queries, meters[0].queries);
+            assert_true(losses[k] != losses[0]);
+        }
+    }
+}
+
+/* Two evals, plain prompt and result; and whatever the teacher says, the same prompt. */
+static void a_student_alone_hears_nothing_of_the_teacher(void **state)
+{
+    struct run r[2];
+    for (int k = 0; k < 2; k++) {
+        open_with(&r[k], *state, "gdfo", "student_alone", "true", k ? "random" : "real");
+        run_to_end(&r[k]);
+        assert_int_equal(gdfo_stack_meter(r[k].stack)->evals, 2);
+        assert_int_equal(says(&r[k], "student_alone"), 1);
+        assert_int_equal(r[k].ops->result(r[k].self)->n_members, 0);
+    }
+    assert_memory_equal(r[0].ops->result(r[0].self)->rows, r[1].ops->result(r[1].self)->rows,
+                        3 * 64 * sizeof(float));
+    close_run(&r[0]);
+    close_run(&r[1]);
+}
+
 /* Runs gdfo to its end; the first tau and the last cosine, and the evals that it cost. */
 struct measures {
     double tau, cosine;
@@ -634,6 +697,8 @@ int main(void)
         cmocka_unit_test(every_kind_of_head_is_as_many_calls_as_templates),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
+        cmocka_unit_test(fake_answers_cost_what_real_ones_do),
+        cmocka_unit_test(a_student_alone_hears_nothing_of_the_teacher),
         cmocka_unit_test(a_student_that_is_the_teacher_points_where_it_points),
         cmocka_unit_test(measuring_the_cosine_asks_the_teacher_nothing),
         cmocka_unit_test(a_student_from_safetensors_speaks_the_teacher_s_words),

@@ -11,17 +11,22 @@ struct subject { /* a finished job and its best checkpoint, as the daemon keeps 
     struct gdfo_artefact *artefact;
 };
 
-static void finish(struct jobs *j, struct subject *s, const char *task)
+static void finish_order(struct jobs *j, struct subject *s, const struct jobs_order *order)
 {
     struct gdfo_buf bytes;
     memset(s, 0, sizeof *s);
-    s->job = jobs_finish(j, &(struct jobs_order){.task = task});
+    s->job = jobs_finish(j, order);
     gdfo_test_ok(gdfo_store_checkpoint_get(j->deps.store, s->job.jid, "best", &s->best, &j->err),
                  &j->err);
     gdfo_buf_init(&bytes, (size_t)1 << 24);
     gdfo_test_ok(gdfo_store_checkpoint_read(j->deps.store, &s->best, &bytes, &j->err), &j->err);
     gdfo_test_ok(gdfo_artefact_load(&s->artefact, bytes.data, bytes.len, &j->err), &j->err);
     gdfo_buf_deinit(&bytes);
+}
+
+static void finish(struct jobs *j, struct subject *s, const char *task)
+{
+    finish_order(j, s, &(struct jobs_order){.task = task});
 }
 
 static void subject_deinit(struct subject *s)
@@ -41,6 +46,27 @@ static enum gdfo_status export_as(struct jobs *j, const struct subject *s, const
 static size_t n_floats(const struct subject *s)
 {
     return (size_t)s->artefact->n_prompt_tokens * s->artefact->d_model;
+}
+
+/* What was tuned on fake answers says so in every format that can, and has no other. */
+static void an_ablation_carries_its_mark(void **state)
+{
+    struct jobs *j = *state;
+    struct subject s;
+    struct gdfo_job_export out;
+    struct gdfo_json *doc = NULL;
+    const struct gdfo_json *about;
+    finish_order(j, &s, &(struct jobs_order){.options = ",\"teacher_answers\":\"shuffled\""});
+    gdfo_test_ok(export_as(j, &s, "json", &out), &j->err);
+    gdfo_test_ok(gdfo_json_parse(&doc, out.bytes.data, out.bytes.len, NULL, &j->err), &j->err);
+    about = gdfo_json_get(doc, "about");
+    assert_string_equal(gdfo_json_string(gdfo_json_get(about, "fake_answers")), "shuffled");
+    gdfo_json_destroy(doc);
+    gdfo_buf_deinit(&out.bytes);
+    assert_int_equal(export_as(j, &s, "peft", &out), GDFO_STATUS_UNSUPPORTED);
+    assert_non_null(strstr(j->err.text, "ablation"));
+    gdfo_buf_deinit(&out.bytes);
+    subject_deinit(&s);
 }
 
 static void json_holds_every_number_exactly(void **state)
@@ -210,9 +236,13 @@ static void an_unknown_form_is_told_the_known_ones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(json_holds_every_number_exactly),   CASE(binary_forms_read_back_to_the_same_rows),
-        CASE(a_prefix_is_a_peft_folder),         CASE(a_suffix_has_no_peft_form),
-        CASE(the_same_prompt_is_the_same_bytes), CASE(an_unknown_form_is_told_the_known_ones),
+        CASE(an_ablation_carries_its_mark),
+        CASE(json_holds_every_number_exactly),
+        CASE(binary_forms_read_back_to_the_same_rows),
+        CASE(a_prefix_is_a_peft_folder),
+        CASE(a_suffix_has_no_peft_form),
+        CASE(the_same_prompt_is_the_same_bytes),
+        CASE(an_unknown_form_is_told_the_known_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
