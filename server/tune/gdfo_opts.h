@@ -4,7 +4,7 @@
 #include "server/tune/search_opts.h"
 
 /* The student's rows: what gdfo adds to the search core's options, and auto shares with it. */
-#define GDFO_SEARCH_OPTS_STUDENT                                                                   \
+#define GDFO_SEARCH_OPTS_STUDENT_OF(steps_default)                                                 \
     GDFO_SEARCH_OPT(distill, BOOL, "true", 0, 0, NULL,                                             \
                     "stage 1: the student learns from answers that were paid for anyway"),         \
         GDFO_SEARCH_OPT(gradient, BOOL, "true", 0, 0, NULL,                                        \
@@ -16,7 +16,17 @@
                         "teacher's answer in its making"),                                         \
         GDFO_SEARCH_OPT(distill_evals, INT, "0", 0, 1e7, NULL,                                     \
                         "evals of stage 1; 0 = two fifths of the budget"),                         \
-        GDFO_SEARCH_OPT(distill_steps, INT, "4", 0, 1000, NULL, "student steps per generation"),   \
+        GDFO_SEARCH_OPT(distill_steps, INT, steps_default, 0, 1000, NULL,                          \
+                        "student steps per generation; 0 = as published: one for each candidate, " \
+                        "on all its rows"),                                                        \
+        GDFO_SEARCH_OPT(distillation, ENUM, "published", 0, 0, "published|repaired",               \
+                        "how the student follows the teacher: trained on its answers, or its "     \
+                        "untrained gradients corrected by them, step by step and verified"),       \
+        GDFO_SEARCH_OPT(schedule, ENUM, "sequential", 0, 0, "sequential|interleaved",              \
+                        "published: stages one after the other, or all in every generation"),      \
+        GDFO_SEARCH_OPT(gradient_weight, NUM, "0", 0, 100, NULL,                                   \
+                        "weight of the gradient prompt; 0 = what the teacher likes best of "       \
+                        "several (interleaved: 0.5)"),                                             \
         GDFO_SEARCH_OPT(distill_batch, INT, "32", 1, 4096, NULL,                                   \
                         "(prompt, example) pairs per student step"),                               \
         GDFO_SEARCH_OPT(                                                                           \
@@ -40,5 +50,7 @@
             measure_cosine, BOOL, "false", 0, 0, NULL,                                             \
             "research: measure the angle between the student's and the teacher's gradients with "  \
             "the local teacher's own weights; a black box has none, and it is on no meter")
+
+#define GDFO_SEARCH_OPTS_STUDENT GDFO_SEARCH_OPTS_STUDENT_OF("4")
 
 #endif

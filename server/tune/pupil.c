@@ -199,6 +199,12 @@ static enum gdfo_status check_student(const struct gdfo_tune_env *env,
     return GDFO_STATUS_OK;
 }
 
+/* Repaired, the student stays what it is and its Jacobian is corrected outside. */
+static int trains(const struct gdfo_search_opts *o)
+{
+    return o->distill && o->distillation == GDFO_DISTILLATION_PUBLISHED;
+}
+
 static enum gdfo_status open_student(struct gdfo_pupil *p, struct gdfo_error *err)
 {
     const struct gdfo_search_opts *o = p->opts;
@@ -208,7 +214,7 @@ static enum gdfo_status open_student(struct gdfo_pupil *p, struct gdfo_error *er
         longest = p->texts[i].ids.n > longest ? p->texts[i].ids.n : longest;
     }
     so.n_layers = layers_of(p->env, o);
-    so.mode = !o->distill             ? GDFO_TRAIN_FROZEN
+    so.mode = !trains(o)              ? GDFO_TRAIN_FROZEN
               : o->student_train == 0 ? GDFO_TRAIN_ADAPTER
                                       : GDFO_TRAIN_FULL;
     so.precision = p->env->student_precision;
@@ -226,7 +232,7 @@ static enum gdfo_status open_student(struct gdfo_pupil *p, struct gdfo_error *er
  * then. */
 static enum gdfo_status cache_texts(struct gdfo_pupil *p, struct gdfo_error *err)
 {
-    int is_full = p->opts->distill && p->opts->student_train != 0;
+    int is_full = trains(p->opts) && p->opts->student_train != 0;
     struct gdfo_student_text *texts;
     struct gdfo_student_kv **kv;
     uint32_t n;
@@ -405,40 +411,74 @@ static struct gdfo_student_batch batch_of(const struct gdfo_pupil *p, uint32_t n
 /* ---- what it does ------------------------------------------------------------------------------
  */
 
-static enum gdfo_status learn_once(struct gdfo_pupil *p, const float *rows_s, const float *lp,
-                                   uint32_t n, double *loss, struct gdfo_error *err)
+struct lesson { /* one generation's answers */
+    const float *rows_s, *lp;
+    uint32_t n;
+};
+
+static void set_pair(struct gdfo_pupil *p, const struct lesson *l, uint32_t i, uint32_t candidate,
+                     uint32_t example)
 {
-    uint32_t n_items = (uint32_t)p->opts->distill_batch;
     size_t stride = (size_t)p->opts->n_prompt_tokens * p->width_s;
-    struct gdfo_student_batch batch;
+    size_t at = (size_t)candidate * p->env->train.n + example;
+    p->items[i] = item_of(p, l->rows_s + candidate * stride, example);
+    p->gold[i] = (int32_t)p->env->train.gold[example];
+    memcpy(p->target_lp + (size_t)i * p->n_labels, l->lp + at * p->n_labels,
+           p->n_labels * sizeof *l->lp);
+}
+
+static enum gdfo_status learn_items(struct gdfo_pupil *p, uint32_t n_items, double *loss,
+                                    struct gdfo_error *err)
+{
+    struct gdfo_student_batch batch = batch_of(p, n_items);
     struct gdfo_student_target target = {.teacher_lp = p->target_lp,
                                          .gold = p->gold,
                                          .w = p->opts->mix_kd,
                                          .tau = p->opts->temperature};
-    for (uint32_t i = 0; i < n_items; i++) {
-        uint32_t c = gdfo_rng_below(&p->rng, n);
-        uint32_t b = gdfo_rng_below(&p->rng, p->env->train.n);
-        p->items[i] = item_of(p, rows_s + c * stride, b);
-        p->gold[i] = (int32_t)p->env->train.gold[b];
-        memcpy(p->target_lp + (size_t)i * p->n_labels,
-               lp + ((size_t)c * p->env->train.n + b) * p->n_labels, p->n_labels * sizeof *lp);
-    }
-    batch = batch_of(p, n_items);
     return gdfo_student_distill(p->student, &batch, &target, loss, err);
+}
+
+/* Pairs drawn over the whole generation. */
+static enum gdfo_status learn_mixed(struct gdfo_pupil *p, const struct lesson *l, double *loss,
+                                    struct gdfo_error *err)
+{
+    uint32_t n_items = (uint32_t)p->opts->distill_batch;
+    for (uint32_t i = 0; i < n_items; i++) {
+        uint32_t c = gdfo_rng_below(&p->rng, l->n);
+        set_pair(p, l, i, c, gdfo_rng_below(&p->rng, p->env->train.n));
+    }
+    return learn_items(p, n_items, loss, err);
+}
+
+/* As published (method.md 4.2): one candidate, all its rows. */
+static enum gdfo_status learn_candidate(struct gdfo_pupil *p, const struct lesson *l,
+                                        uint32_t candidate, double *loss, struct gdfo_error *err)
+{
+    for (uint32_t b = 0; b < p->env->train.n; b++) {
+        set_pair(p, l, b, candidate, b);
+    }
+    return learn_items(p, p->env->train.n, loss, err);
 }
 
 enum gdfo_status gdfo_pupil_learn(struct gdfo_pupil *p, const float *rows, const float *lp,
                                   uint32_t n, double *loss, struct gdfo_error *err)
 {
-    enum gdfo_status status = reserve(p, (size_t)p->opts->distill_batch, n, err);
-    const float *rows_s = status == GDFO_STATUS_OK ? student_rows(p, rows, n) : NULL;
+    int is_mixed = p->opts->distill_steps > 0;
+    uint32_t n_steps = is_mixed ? (uint32_t)p->opts->distill_steps : n;
+    size_t most = (size_t)p->opts->distill_batch > p->env->train.n ? (size_t)p->opts->distill_batch
+                                                                   : p->env->train.n;
+    enum gdfo_status status = reserve(p, most, n, err);
+    struct lesson l = {.lp = lp, .n = n};
     double sum = 0;
-    for (int64_t i = 0; status == GDFO_STATUS_OK && i < p->opts->distill_steps; i++) {
+    if (status == GDFO_STATUS_OK) {
+        l.rows_s = student_rows(p, rows, n);
+    }
+    for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n_steps; i++) {
         double one = 0;
-        status = learn_once(p, rows_s, lp, n, &one, err);
+        status = is_mixed ? learn_mixed(p, &l, &one, err) : learn_candidate(p, &l, i, &one, err);
         sum += one;
     }
-    *loss = p->opts->distill_steps > 0 ? sum / (double)p->opts->distill_steps : (double)NAN;
+    *loss = sum / (double)n_steps;
     return status;
 }
 
@@ -504,6 +544,33 @@ enum gdfo_status gdfo_pupil_gradient(struct gdfo_pupil *p, const float *rows, fl
 {
     enum gdfo_status status = reserve(p, p->env->train.n, 1, err);
     return status == GDFO_STATUS_OK ? gradient(p, rows, grad, loss, err) : status;
+}
+
+enum gdfo_status gdfo_pupil_jacobian(struct gdfo_pupil *p, const float *rows, float *jac,
+                                     struct gdfo_error *err)
+{
+    size_t n_rows = (size_t)p->opts->n_prompt_tokens * p->env->train.n * p->n_labels;
+    enum gdfo_status status = reserve(p, p->env->train.n, 1, err);
+    const float *rows_s = status == GDFO_STATUS_OK ? student_rows(p, rows, 1) : NULL;
+    float *in_student = p->bridge ? gdfo_mem_array(n_rows * p->width_s, sizeof *jac) : jac;
+    struct gdfo_student_batch batch;
+    if (status == GDFO_STATUS_OK && !in_student) {
+        status = gdfo_error_no_memory(err, "the student's Jacobian");
+    }
+    for (uint32_t b = 0; status == GDFO_STATUS_OK && b < p->env->train.n; b++) {
+        p->items[b] = item_of(p, rows_s, b);
+    }
+    if (status == GDFO_STATUS_OK) {
+        batch = batch_of(p, p->env->train.n);
+        status = gdfo_student_prompt_jacobian(p->student, &batch, p->logits, in_student, err);
+    }
+    if (status == GDFO_STATUS_OK && p->bridge) {
+        gdfo_bridge_pull(p->bridge, in_student, n_rows, jac);
+    }
+    if (p->bridge) {
+        gdfo_mem_free(in_student);
+    }
+    return status;
 }
 
 struct descent { /* buffers of one descent */

@@ -39,6 +39,11 @@ GDFO_MUST_USE enum gdfo_status gdfo_pupil_gradient(struct gdfo_pupil *p, const f
                                                    float *grad, double *loss,
                                                    struct gdfo_error *err);
 
+/* The student's label scores on the train rows at one prompt, rows [P][H], and their gradients to
+ * it: jac [n_train][n_labels][P][H_teacher]. */
+GDFO_MUST_USE enum gdfo_status gdfo_pupil_jacobian(struct gdfo_pupil *p, const float *rows,
+                                                   float *jac, struct gdfo_error *err);
+
 /* AdamW on the rows through the frozen student, from start [P][H]; the prompts after marks[k] steps
  * (rising) go to out [n_marks][P][H], their student losses to losses [n_marks]. */
 struct gdfo_pupil_descent {

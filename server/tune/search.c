@@ -7,6 +7,7 @@
 #include "server/optim/optim_ops.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
+#include "server/tune/search_map.h"
 #include "server/tune/search_measure.h"
 
 #include <math.h>
@@ -28,6 +29,12 @@ enum gdfo_status gdfo_search_check(const void *options, struct gdfo_error *err)
     if (o->head == GDFO_SEARCH_HEAD_ANCHORS && o->n_anchors == 0) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "head anchors needs n_anchors of 1 or more");
+    }
+    if (o->schedule == GDFO_SCHEDULE_INTERLEAVED &&
+        (!o->distill || !o->gradient || o->distillation != GDFO_DISTILLATION_PUBLISHED)) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "schedule interleaved needs distill, gradient, and distillation "
+                              "published");
     }
     if (o->intrinsic_dim > 2000 && o->covariance == 0 && o->optimiser == GDFO_SEARCH_CMA) {
         return gdfo_error_set(
@@ -165,10 +172,11 @@ static enum gdfo_status make_memory(struct gdfo_search *s, struct gdfo_error *er
         (size_t)s->opts.n_prompt_tokens * gdfo_model_config(s->env.teacher_model)->d_model;
     s->start = gdfo_mem_array(s->n_floats, sizeof *s->start);
     s->centre = gdfo_mem_array(s->n_floats, sizeof *s->centre);
+    s->gradient = gdfo_mem_array(s->n_floats, sizeof *s->gradient);
     s->z = gdfo_mem_array(popsize * (size_t)s->opts.intrinsic_dim, sizeof *s->z);
     s->losses = gdfo_mem_array(popsize, sizeof *s->losses);
     s->prompts = gdfo_mem_array(popsize * s->n_floats, sizeof *s->prompts);
-    if (!s->start || !s->centre || !s->z || !s->losses || !s->prompts) {
+    if (!s->start || !s->centre || !s->gradient || !s->z || !s->losses || !s->prompts) {
         return gdfo_error_no_memory(err, "search");
     }
     status = gdfo_incumbent_init(&s->best, s->n_floats, n_lp, (size_t)s->env.train.n * s->n_anchors,
@@ -234,6 +242,9 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
         status = gdfo_pupil_create(&s->pupil, &s->env, &s->opts, s->pupil_note, err);
     }
     if (status == GDFO_STATUS_OK) {
+        status = gdfo_search_map_create(&s->map, s, err);
+    }
+    if (status == GDFO_STATUS_OK) {
         status = gdfo_yardstick_create(&s->yardstick, s, err);
     }
     if (status == GDFO_STATUS_OK) {
@@ -280,6 +291,7 @@ enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env
         return status;
     }
     memcpy(s->centre, s->start, s->n_floats * sizeof *s->centre);
+    memcpy(s->gradient, s->start, s->n_floats * sizeof *s->gradient);
     *self = s;
     return GDFO_STATUS_OK;
 }
@@ -290,6 +302,7 @@ void gdfo_search_destroy(void *self)
     if (!s) {
         return;
     }
+    gdfo_search_map_destroy(s->map);
     gdfo_yardstick_destroy(s->yardstick);
     gdfo_pupil_destroy(s->pupil);
     gdfo_optim_destroy(s->optim);
@@ -302,6 +315,7 @@ void gdfo_search_destroy(void *self)
     gdfo_head_destroy(s->baseline);
     gdfo_mem_free(s->start);
     gdfo_mem_free(s->centre);
+    gdfo_mem_free(s->gradient);
     gdfo_mem_free(s->z);
     gdfo_mem_free(s->losses);
     gdfo_mem_free(s->prompts);
@@ -324,7 +338,7 @@ static int64_t evals_in_tokens(const struct gdfo_meter *m, int64_t cap, int64_t 
 }
 
 /* How many more train evals every cap allows, one dev check kept in reserve. */
-static int64_t evals_left(const struct gdfo_search *s)
+int64_t gdfo_search_evals_left(const struct gdfo_search *s)
 {
     const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
     int64_t left = INT64_MAX;
@@ -381,7 +395,7 @@ static enum gdfo_status check(struct gdfo_search *s, struct gdfo_report *r, stru
     enum gdfo_status status = GDFO_STATUS_OK;
     s->evals_at_check = gdfo_stack_meter(s->env.stack)->evals;
     if (s->opts.optimiser == GDFO_SEARCH_CMA && gdfo_optim_view(s->optim).generation > 0 &&
-        evals_left(s) > 0) {
+        gdfo_search_evals_left(s) > 0) {
         gdfo_search_mean_prompt(s, s->prompts);
         status = gdfo_incumbent_init(&mean, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
         if (status == GDFO_STATUS_OK) {
@@ -407,9 +421,12 @@ static enum gdfo_status check(struct gdfo_search *s, struct gdfo_report *r, stru
 
 static int64_t distil_evals(const struct gdfo_search *s)
 {
-    int64_t all = s->caps.evals > 0 ? s->caps.evals : evals_left(s);
+    int64_t all = s->caps.evals > 0 ? s->caps.evals : gdfo_search_evals_left(s);
     int64_t want =
         s->opts.distill_evals > 0 ? s->opts.distill_evals : (int64_t)(DISTIL_SHARE * (double)all);
+    if (s->opts.schedule == GDFO_SCHEDULE_INTERLEAVED) {
+        return INT64_MAX; /* one stage to the end */
+    }
     want -= want % s->opts.popsize;
     return want < s->opts.popsize ? s->opts.popsize : want;
 }
@@ -458,8 +475,8 @@ static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, stru
     struct gdfo_incumbent who;
     enum gdfo_status status =
         gdfo_incumbent_init(&who, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
-    for (int64_t i = 0; status == GDFO_STATUS_OK && i < s->opts.n_scouts && evals_left(s) > 0;
-         i++) {
+    for (int64_t i = 0;
+         status == GDFO_STATUS_OK && i < s->opts.n_scouts && gdfo_search_evals_left(s) > 0; i++) {
         status = scout_one(s, &who, s->env.seed * 1000003 + (uint64_t)i + 1, r, err);
     }
     gdfo_incumbent_deinit(&who);
@@ -535,9 +552,9 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
         status = start_rows(s, r, err);
     }
     s->evals_at_distil_end = distil_evals(s);
-    if (s->opts.distill) {
+    if (s->map || (s->opts.distill && s->opts.distillation == GDFO_DISTILLATION_PUBLISHED)) {
         s->stage = GDFO_STAGE_DISTIL;
-    } else if (s->opts.gradient) {
+    } else if (s->opts.gradient) { /* repaired without a gradient is a search alone */
         s->stage = GDFO_STAGE_GRADIENT;
     } else {
         enter_search(s);
@@ -604,6 +621,10 @@ static enum gdfo_status generation(struct gdfo_search *s, struct gdfo_report *r,
         s->generation++;
         report_generation(s, n, r);
     }
+    if (status == GDFO_STATUS_OK && s->stage == GDFO_STAGE_DISTIL &&
+        s->opts.schedule == GDFO_SCHEDULE_INTERLEAVED) {
+        status = gdfo_search_interleave(s, r, err);
+    }
     return status;
 }
 
@@ -619,7 +640,7 @@ static enum gdfo_status step_generation(struct gdfo_search *s, struct gdfo_repor
     enum gdfo_status status = generation(s, r, err);
     const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
     if (status == GDFO_STATUS_OK &&
-        (m->evals - s->evals_at_check >= every || evals_left(s) < s->opts.popsize)) {
+        (m->evals - s->evals_at_check >= every || gdfo_search_evals_left(s) < s->opts.popsize)) {
         status = check(s, r, err);
     }
     if (s->stage == GDFO_STAGE_DISTIL && m->evals >= s->evals_at_distil_end) {
@@ -635,13 +656,43 @@ static enum gdfo_status step_generation(struct gdfo_search *s, struct gdfo_repor
     return status;
 }
 
+/* The repaired stage: a proposal of the student's at a time; then the search, around the best. */
+static enum gdfo_status step_map(struct gdfo_search *s, struct gdfo_report *r,
+                                 struct gdfo_error *err)
+{
+    int64_t every = s->env.dev_every_evals > 0 ? s->env.dev_every_evals : CHECK_EVERY;
+    int is_over = 0;
+    int64_t evals;
+    enum gdfo_status status = gdfo_search_map_step(s, &is_over, r, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    evals = gdfo_stack_meter(s->env.stack)->evals;
+    is_over = is_over || gdfo_search_evals_left(s) < 1;
+    if (!s->best.is_checked && (is_over || evals - s->evals_at_check >= every)) {
+        s->evals_at_check = evals;
+        status = gdfo_search_judge(s, &s->best, r, err);
+    }
+    if (status == GDFO_STATUS_OK && is_over) {
+        memcpy(s->centre, s->best.rows, s->n_floats * sizeof *s->centre);
+        s->scale = s->opts.alpha_final / s->opts.alpha;
+        status = gdfo_search_new_optimiser(s, s->env.seed + 1, err);
+        enter_search(s);
+    }
+    if (stops_early(s)) {
+        s->stage = GDFO_STAGE_DONE;
+        (void)snprintf(r->reason, sizeof r->reason, "early_stopped");
+    }
+    return status;
+}
+
 static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
                                   struct gdfo_error *err)
 {
     enum gdfo_status status = GDFO_STATUS_OK;
     switch (s->stage) {
     case GDFO_STAGE_START: return step_start(s, r, err);
-    case GDFO_STAGE_DISTIL:
+    case GDFO_STAGE_DISTIL: return s->map ? step_map(s, r, err) : step_generation(s, r, err);
     case GDFO_STAGE_SEARCH: return step_generation(s, r, err);
     case GDFO_STAGE_GRADIENT:
         status = s->opts.student_alone ? gdfo_search_student_alone(s, r, err)
@@ -664,7 +715,8 @@ static const char *stage_name(enum gdfo_search_stage stage)
 /* The least that the next step asks. */
 static int64_t evals_of_step(const struct gdfo_search *s)
 {
-    return s->opts.student_alone ? 1 : s->opts.popsize;
+    int is_one = s->opts.student_alone || (s->map && s->stage == GDFO_STAGE_DISTIL);
+    return is_one ? 1 : s->opts.popsize;
 }
 
 /* Ends when a further generation does not fit; a cap that the ledger enforced counts the same. */
@@ -679,7 +731,7 @@ enum gdfo_status gdfo_search_step(void *self, struct gdfo_report *r, struct gdfo
     }
     (void)snprintf(r->detail, sizeof r->detail, "%s, generation %lld", stage_name(stage),
                    (long long)s->generation);
-    if (is_over || s->stage == GDFO_STAGE_DONE || evals_left(s) < evals_of_step(s)) {
+    if (is_over || s->stage == GDFO_STAGE_DONE || gdfo_search_evals_left(s) < evals_of_step(s)) {
         r->is_done = 1;
         if (r->reason[0] == '\0') {
             (void)snprintf(r->reason, sizeof r->reason, is_over ? "budget_exhausted" : "completed");

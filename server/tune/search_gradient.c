@@ -18,6 +18,10 @@ static uint32_t make_marks(const struct gdfo_search *s, int64_t marks[MARKS_MAX]
     static const double shares[MARKS_MAX] = {0.05, 0.1, 0.2, 0.4, 0.7, 1.0};
     uint32_t most = (uint32_t)(s->opts.popsize - 1) / 2;
     uint32_t n = 0;
+    if (s->opts.gradient_weight > 0) { /* given, not tried */
+        marks[0] = s->opts.prompt_steps;
+        return 1;
+    }
     for (uint32_t i = 0; i < MARKS_MAX; i++) {
         int64_t mark = (int64_t)ceil(shares[i] * (double)s->opts.prompt_steps);
         if (n == 0 || mark > marks[n - 1]) {
@@ -41,12 +45,25 @@ static double distance(const float *a, const float *b, size_t n)
     return sqrt(sum);
 }
 
+/* out = p0 + weight (g - p0) */
+static void weigh(const struct gdfo_search *s, const float *gradient, double weight, float *out)
+{
+    for (size_t i = 0; i < s->n_floats; i++) {
+        double moved = (double)gradient[i] - (double)s->start[i];
+        out[i] = (float)((double)s->start[i] + weight * moved);
+    }
+}
+
 /* s->prompts: [n_marks] p0 + g, then mean, then [n_marks] mean + g. Returns how many. */
 static uint32_t compose(struct gdfo_search *s, const float *along, uint32_t n_marks)
 {
     size_t n = s->n_floats;
     float *mean = s->prompts + (size_t)n_marks * n;
     memcpy(s->prompts, along, (size_t)n_marks * n * sizeof *along);
+    if (s->opts.gradient_weight > 0) {
+        weigh(s, along, s->opts.gradient_weight, s->prompts);
+        return 1;
+    }
     if (gdfo_optim_view(s->optim).generation == 0) {
         return n_marks; /* no stage 1: its mean is p0 itself */
     }
@@ -77,8 +94,9 @@ static enum gdfo_status try_along(struct gdfo_search *s, const float *along, uin
         for (uint32_t i = 1; i < n; i++) {
             best = s->losses[i] < s->losses[best] ? i : best;
         }
-        from =
-            s->best.loss < s->losses[best] ? s->best.rows : s->prompts + (size_t)best * s->n_floats;
+        from = s->opts.gradient_weight <= 0 && s->best.loss < s->losses[best]
+                   ? s->best.rows
+                   : s->prompts + (size_t)best * s->n_floats;
         memcpy(s->centre, from, s->n_floats * sizeof *s->centre);
         gdfo_report_metric_add(r, "tau_student", gdfo_rank_tau(student, s->losses, n));
         gdfo_report_metric_add(r, "loss_gradient", s->losses[best]);
@@ -147,4 +165,31 @@ enum gdfo_status gdfo_search_student_alone(struct gdfo_search *s, struct gdfo_re
         status = gdfo_search_try(s, 1, &e, r, err);
     }
     return status == GDFO_STATUS_OK ? gdfo_search_judge(s, &s->best, r, err) : status;
+}
+
+/* A tenth of the descent after every generation, from where it stood; the moments begin anew, for
+ * the student that they were of has changed. The weight is the published half unless given. */
+enum gdfo_status gdfo_search_interleave(struct gdfo_search *s, struct gdfo_report *r,
+                                        struct gdfo_error *err)
+{
+    const int64_t mark = (s->opts.prompt_steps + 9) / 10;
+    double weight = s->opts.gradient_weight > 0 ? s->opts.gradient_weight : 0.5;
+    double loss = 0;
+    float *next = gdfo_mem_array(s->n_floats, sizeof *next);
+    const struct gdfo_pupil_descent d = {.start = s->gradient,
+                                         .marks = &mark,
+                                         .n_marks = 1,
+                                         .lr = s->opts.lr_prompt,
+                                         .out = next,
+                                         .losses = &loss};
+    enum gdfo_status status =
+        next ? gdfo_pupil_descend(s->pupil, &d, err) : gdfo_error_no_memory(err, "gradient prompt");
+    if (status == GDFO_STATUS_OK) {
+        memcpy(s->gradient, next, s->n_floats * sizeof *next);
+        weigh(s, s->gradient, weight, s->centre);
+        gdfo_report_metric_add(r, "loss_student", loss);
+        gdfo_report_metric_add(r, "distance_gradient", distance(s->centre, s->start, s->n_floats));
+    }
+    gdfo_mem_free(next);
+    return status;
 }

@@ -61,6 +61,20 @@ void gdfo_yardstick_destroy(struct gdfo_yardstick *y)
     }
 }
 
+enum gdfo_status gdfo_search_measure_gradient(struct gdfo_search *s, const float *rows,
+                                              const float *grad, struct gdfo_report *r,
+                                              struct gdfo_error *err)
+{
+    struct gdfo_yardstick *y = s->yardstick;
+    double loss = 0;
+    enum gdfo_status status = gdfo_pupil_gradient(y->teacher, rows, y->of_teacher, &loss, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_report_metric_add(r, "cosine_student",
+                               gdfo_rank_cosine(grad, y->of_teacher, s->n_floats));
+    }
+    return status;
+}
+
 enum gdfo_status gdfo_search_measure_at(struct gdfo_search *s, const float *rows,
                                         struct gdfo_report *r, struct gdfo_error *err)
 {
@@ -71,14 +85,8 @@ enum gdfo_status gdfo_search_measure_at(struct gdfo_search *s, const float *rows
         return GDFO_STATUS_OK;
     }
     status = gdfo_pupil_gradient(s->pupil, rows, y->of_student, &loss, err);
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_pupil_gradient(y->teacher, rows, y->of_teacher, &loss, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        gdfo_report_metric_add(r, "cosine_student",
-                               gdfo_rank_cosine(y->of_student, y->of_teacher, s->n_floats));
-    }
-    return status;
+    return status == GDFO_STATUS_OK ? gdfo_search_measure_gradient(s, rows, y->of_student, r, err)
+                                    : status;
 }
 
 /* A student that has stopped learning is measured for research alone: it costs its forward pass. */

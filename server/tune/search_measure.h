@@ -23,6 +23,12 @@ void gdfo_yardstick_destroy(struct gdfo_yardstick *y);
 GDFO_MUST_USE enum gdfo_status gdfo_search_measure(struct gdfo_search *s, uint32_t n,
                                                    struct gdfo_report *r, struct gdfo_error *err);
 
+/* Reports the cosine of grad [P][H] with the teacher's own gradient at rows; needs a yardstick. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_measure_gradient(struct gdfo_search *s,
+                                                            const float *rows, const float *grad,
+                                                            struct gdfo_report *r,
+                                                            struct gdfo_error *err);
+
 /* Reports cosine_student at rows [P][H], when there is a yardstick. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_measure_at(struct gdfo_search *s, const float *rows,
                                                       struct gdfo_report *r,

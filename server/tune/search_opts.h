@@ -12,6 +12,8 @@
 enum gdfo_search_optimiser { GDFO_SEARCH_CMA, GDFO_SEARCH_RANDOM };
 enum gdfo_search_init { GDFO_INIT_INSTRUCTION, GDFO_INIT_VOCAB, GDFO_INIT_ZEROS };
 enum gdfo_search_objective { GDFO_OBJECTIVE_LABELS, GDFO_OBJECTIVE_CALIBRATED };
+enum gdfo_distillation { GDFO_DISTILLATION_PUBLISHED, GDFO_DISTILLATION_REPAIRED };
+enum gdfo_schedule { GDFO_SCHEDULE_SEQUENTIAL, GDFO_SCHEDULE_INTERLEAVED };
 enum gdfo_search_head {
     GDFO_SEARCH_HEAD_AUTO,
     GDFO_SEARCH_HEAD_NONE,
@@ -27,8 +29,8 @@ struct gdfo_search_opts {
     double step_size_init;
     int64_t n_anchors;
     int64_t n_committee; /* prompts whose answers are averaged; 1: the best alone */
-    int64_t n_scouts;    /* prompts of random words tried before the search */
-    int teacher_answers; /* enum gdfo_fake: what reaches the method */
+    int64_t n_scouts;                      /* prompts of random words tried before the search */
+    int teacher_answers;                   /* enum gdfo_fake: what reaches the method */
     /* gdfo */
     int distill, gradient, search; /* ablation switches */
     int student_alone;             /* the prompt without one teacher answer in its making */
@@ -42,8 +44,10 @@ struct gdfo_search_opts {
     int allow_same_student;
     int64_t prompt_steps; /* gradient steps of the prompt through the student */
     double lr_prompt;
-    double alpha_final; /* radius of stage 3 */
-    int measure_cosine; /* of student and teacher gradients: research on a local teacher */
+    int distillation, schedule; /* of gdfo_distillation, gdfo_schedule */
+    double gradient_weight;     /* of the gradient prompt; 0: the teacher tries several */
+    double alpha_final;         /* radius of stage 3 */
+    int measure_cosine;         /* of student and teacher gradients: research on a local teacher */
 };
 
 #define GDFO_SEARCH_OPT(name, type, fallback, min, max, choices, help)                             \

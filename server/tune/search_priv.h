@@ -22,6 +22,7 @@ struct gdfo_search {
     struct gdfo_search_opts opts;
     struct gdfo_evaluator *evaluator;
     struct gdfo_pupil *pupil;         /* NULL without a student */
+    struct gdfo_search_map *map;      /* NULL unless distillation is repaired */
     struct gdfo_yardstick *yardstick; /* NULL unless the cosine is measured */
     char pupil_note[240];
     struct gdfo_projection *projection; /* A, with alpha folded in */
@@ -32,9 +33,10 @@ struct gdfo_search {
     /* state */
     enum gdfo_search_stage stage;
     int64_t generation, evals_at_check, evals_at_distil_end, n_checks_without_gain;
-    float *start;  /* [P][H] p0 */
-    float *centre; /* [P][H] of the stage under way */
-    double scale;  /* s */
+    float *start;    /* [P][H] p0 */
+    float *centre;   /* [P][H] of the stage under way */
+    float *gradient; /* [P][H] the gradient prompt of an interleaved run */
+    double scale;    /* s */
     struct gdfo_incumbent best, plain;
     struct gdfo_gallery gallery; /* of the judged prompts, when a committee may be elected */
     struct gdfo_artefact *result;
@@ -61,11 +63,18 @@ GDFO_MUST_USE enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, st
 GDFO_MUST_USE enum gdfo_status gdfo_search_gradient(struct gdfo_search *s, struct gdfo_report *r,
                                                     struct gdfo_error *err);
 
+/* Interleaved: some gradient steps more of the gradient prompt, which moves the centre. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_interleave(struct gdfo_search *s, struct gdfo_report *r,
+                                                      struct gdfo_error *err);
+
 /* The prompt at the end of the descent through the untaught student, asked once: for its head, for
  * the report, and for nothing else. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_student_alone(struct gdfo_search *s,
                                                          struct gdfo_report *r,
                                                          struct gdfo_error *err);
+
+/* search.c: train evals that every cap still allows. */
+int64_t gdfo_search_evals_left(const struct gdfo_search *s);
 
 /* search.c: evaluates n prompts in s->prompts on the train rows, fills s->losses, keeps the best.
  */

@@ -1,11 +1,11 @@
 #include "common/mem.h"
 #include "server/tune/head.h"
-#include "server/tune/search_priv.h"
+#include "server/tune/search_map.h"
 
 /* Everything a step changes, in one block; what create derives from env and options is not in it.
  */
 #define MAGIC    0x48435253u /* "SRCH" */
-#define VERSION  2u
+#define VERSION  3u
 #define PART_MAX ((size_t)1 << 31)
 
 static void save_meter(const struct gdfo_meter *m, struct gdfo_buf *out)
@@ -75,6 +75,10 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     }
     add_part(out, &part);
     gdfo_gallery_save(&s->gallery, out);
+    gdfo_buf_addn(out, s->gradient, s->n_floats * sizeof *s->gradient);
+    if (s->map) {
+        gdfo_search_map_save(s->map, out);
+    }
     gdfo_buf_deinit(&part);
 }
 
@@ -104,7 +108,11 @@ static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
         s->result = NULL;
         status = gdfo_artefact_load(&s->result, bytes, n, err);
     }
-    return status == GDFO_STATUS_OK ? gdfo_gallery_load(&s->gallery, in, err) : status;
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_gallery_load(&s->gallery, in, err);
+    }
+    (void)gdfo_span_copy(in, s->gradient, s->n_floats * sizeof *s->gradient);
+    return status == GDFO_STATUS_OK && s->map ? gdfo_search_map_load(s->map, in, err) : status;
 }
 
 enum gdfo_status gdfo_search_load(void *self, const void *bytes, size_t n, struct gdfo_error *err)

@@ -103,6 +103,15 @@ static int searches(const struct gdfo_method_ops *ops)
     return ops->needs_soft_rows;
 }
 
+static void set_if_any(struct run *r, const char *name, const char *value)
+{
+    for (const struct gdfo_opt *o = r->ops->opts; o->name; o++) {
+        if (strcmp(o->name, name) == 0) {
+            set(r, name, value);
+        }
+    }
+}
+
 /* Small enough for the 260K-parameter teacher; gdfo's student is its first layers. */
 static void small_options(struct run *r)
 {
@@ -116,12 +125,11 @@ static void small_options(struct run *r)
     set(r, "n_prompt_tokens", "3");
     set(r, "intrinsic_dim", "12");
     set(r, "popsize", "6");
-    if (r->ops->needs_student) {
-        set(r, "student_layers", "2");
-        set(r, "prompt_steps", "6");
-        set(r, "adapter_rank", "2");
-        set(r, "distill_batch", "8");
-    }
+    set_if_any(r, "student_layers", "2");
+    set_if_any(r, "prompt_steps", "6");
+    set_if_any(r, "adapter_rank", "2");
+    set_if_any(r, "distill_batch", "8");
+    set_if_any(r, "distill_steps", "4");
 }
 
 static void open_run(struct run *r, struct world *w, const struct gdfo_method_ops *ops,
@@ -520,12 +528,113 @@ static void a_student_that_is_the_teacher_wants_a_word(void **state)
     close_run(&r);
 }
 
+static void open_gdfo(struct run *r, struct world *w, const char *const options[][2], size_t n)
+{
+    struct run given;
+    open_run(&given, w, gdfo_method_find("gdfo"), 32, NULL);
+    for (size_t i = 0; i < n; i++) {
+        set(&given, options[i][0], options[i][1]);
+    }
+    open_run(r, w, gdfo_method_find("gdfo"), 32, given.options);
+    close_run(&given);
+}
+
+/* Undisturbed, and ended after `stop` steps and loaded elsewhere: the same bytes. */
+static void check_resume(struct world *w, const char *const options[][2], size_t n, int stop)
+{
+    struct run whole;
+    struct run first;
+    struct run second;
+    struct gdfo_buf want;
+    struct gdfo_buf saved;
+    struct gdfo_buf got;
+    struct gdfo_error err = {0};
+    open_gdfo(&whole, w, options, n);
+    run_to_end(&whole);
+    assert_true(whole.n_steps > stop);
+    state_of(&whole, &want);
+    open_gdfo(&first, w, options, n);
+    while (first.n_steps < stop) {
+        step(&first);
+    }
+    state_of(&first, &saved);
+    close_run(&first);
+    open_gdfo(&second, w, options, n);
+    gdfo_test_ok(second.ops->load(second.self, saved.data, saved.len, &err), &err);
+    run_to_end(&second);
+    state_of(&second, &got);
+    assert_int_equal(got.len, want.len);
+    assert_memory_equal(got.data, want.data, want.len);
+    assert_true(gdfo_stack_meter(second.stack)->evals <= 32);
+    close_run(&whole);
+    close_run(&second);
+    gdfo_buf_deinit(&want);
+    gdfo_buf_deinit(&saved);
+    gdfo_buf_deinit(&got);
+}
+
+static void other_ways_to_distil_resume_too(void **state)
+{
+    static const char *const repaired[][2] = {{"distillation", "repaired"},
+                                              {"distill_evals", "12"}};
+    static const char *const interleaved[][2] = {{"schedule", "interleaved"}};
+    static const char *const published[][2] = {{"distill_steps", "0"}, {"gradient_weight", "0.5"}};
+    check_resume(*state, repaired, 2, 4);
+    check_resume(*state, repaired, 2, 8);
+    check_resume(*state, interleaved, 1, 3);
+    check_resume(*state, published, 2, 3);
+}
+
+/* A student that is the teacher proposes well: its steps lower the teacher's loss, one eval each.
+ */
+static void the_teacher_as_its_own_student_proposes_well(void **state)
+{
+    static const char *const options[][2] = {{"distillation", "repaired"},
+                                             {"student_layers", "5"},
+                                             {"allow_same_student", "true"},
+                                             {"measure_cosine", "true"},
+                                             {"distill_evals", "8"}};
+    struct run r;
+    double proposed = (double)NAN;
+    double cosine = (double)NAN;
+    double start;
+    open_gdfo(&r, *state, options, 5);
+    step(&r);
+    start = metric(&r.report, "loss_start");
+    for (int64_t k = 0; k < 4; k++) {
+        int64_t evals = gdfo_stack_meter(r.stack)->evals;
+        step(&r);
+        assert_int_equal(gdfo_stack_meter(r.stack)->evals, evals + 1);
+        proposed = metric(&r.report, "loss_proposed");
+        cosine = k == 0 ? metric(&r.report, "cosine_student") : cosine;
+    }
+    assert_true(proposed < 0.9 * start);
+    assert_true(cosine > 0.9);
+    close_run(&r);
+}
+
+static void interleaving_needs_all_its_parts(void **state)
+{
+    struct gdfo_search_opts o;
+    struct gdfo_error err = {0};
+    const struct gdfo_method_ops *ops = gdfo_method_find("gdfo");
+    (void)state;
+    gdfo_opt_defaults(ops->opts, &o);
+    o.schedule = GDFO_SCHEDULE_INTERLEAVED;
+    gdfo_test_ok(ops->check(&o, &err), &err);
+    o.distillation = GDFO_DISTILLATION_REPAIRED;
+    assert_int_equal(ops->check(&o, &err), GDFO_STATUS_INVALID);
+    o.distillation = GDFO_DISTILLATION_PUBLISHED;
+    o.gradient = 0;
+    assert_int_equal(ops->check(&o, &err), GDFO_STATUS_INVALID);
+}
+
 static void open_with(struct run *r, struct world *w, const char *method, const char *name,
                       const char *value, const char *answers)
 {
     struct run given;
     open_run(&given, w, gdfo_method_find(method), 26, NULL);
-    set(&given, name, value);
+    set_if_any(&given, name, value);
     set(&given, "teacher_answers", answers);
     open_run(r, w, gdfo_method_find(method), 26, given.options);
     close_run(&given);
@@ -599,7 +708,7 @@ static struct measures measure_gdfo(struct world *w, const char *layers, const c
     set(&given, "student_layers", layers);
     set(&given, "allow_same_student", "true");
     set(&given, "measure_cosine", cosine);
-    set(&given, "distill_steps", "0");
+    set(&given, "lr_student", "0");
     open_run(&r, w, gdfo_method_find("gdfo"), 44, given.options);
     close_run(&given);
     do {
@@ -697,6 +806,9 @@ int main(void)
         cmocka_unit_test(every_kind_of_head_is_as_many_calls_as_templates),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
+        cmocka_unit_test(other_ways_to_distil_resume_too),
+        cmocka_unit_test(the_teacher_as_its_own_student_proposes_well),
+        cmocka_unit_test(interleaving_needs_all_its_parts),
         cmocka_unit_test(fake_answers_cost_what_real_ones_do),
         cmocka_unit_test(a_student_alone_hears_nothing_of_the_teacher),
         cmocka_unit_test(a_student_that_is_the_teacher_points_where_it_points),

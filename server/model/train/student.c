@@ -314,8 +314,7 @@ enum gdfo_status gdfo_student_distill(struct gdfo_student *s,
     return GDFO_STATUS_OK;
 }
 
-static enum gdfo_status check_prompt(const struct gdfo_student_batch *batch, const int32_t *gold,
-                                     struct gdfo_error *err)
+static enum gdfo_status check_shared(const struct gdfo_student_batch *batch, struct gdfo_error *err)
 {
     const struct gdfo_student_item *first = &batch->items[0];
     for (uint32_t i = 0; i < batch->n_items; i++) {
@@ -327,7 +326,7 @@ static enum gdfo_status check_prompt(const struct gdfo_student_batch *batch, con
                                   i);
         }
     }
-    return check_gold(batch, gold, err);
+    return GDFO_STATUS_OK;
 }
 
 /* Adds the piece's gradients of the shared rows, in item order. */
@@ -352,7 +351,8 @@ enum gdfo_status gdfo_student_prompt_grad(struct gdfo_student *s,
     uint32_t known = 0;
     double sum = 0;
     uint32_t n;
-    st = st == GDFO_STATUS_OK ? check_prompt(batch, gold, err) : st;
+    st = st == GDFO_STATUS_OK ? check_shared(batch, err) : st;
+    st = st == GDFO_STATUS_OK ? check_gold(batch, gold, err) : st;
     if (st != GDFO_STATUS_OK) {
         return st;
     }
@@ -379,4 +379,45 @@ enum gdfo_status gdfo_student_prompt_grad(struct gdfo_student *s,
     }
     *loss = sum;
     return GDFO_STATUS_OK;
+}
+
+/* One label's column of the Jacobian for items first .. first + n - 1 of the batch. */
+static uint32_t jacobian_piece(struct gdfo_student *s, const struct gdfo_student_batch *batch,
+                               uint32_t first, uint32_t label, float *scores, float *jac)
+{
+    const struct gdfo_student_columns *c = batch->columns;
+    size_t n_floats = (size_t)batch->items[0].n_rows * s->net->config.d_model;
+    uint32_t n = run_piece(s, batch, first);
+    for (uint32_t i = 0; i < n; i++) {
+        gdfo_columns_scores(s, c, i, s->scores);
+        memset(s->dscores, 0, c->n_labels * sizeof *s->dscores);
+        s->dscores[label] = 1;
+        scores[(size_t)(first + i) * c->n_labels + label] = (float)s->scores[label];
+        gdfo_columns_backward(s, c, i, s->scores, s->dscores);
+    }
+    gdfo_columns_to_hidden(s, c, n);
+    s->net->ops->backward(s->net, &s->pack, GDFO_NET_WANT_INPUT);
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(jac + ((size_t)(first + i) * c->n_labels + label) * n_floats,
+               s->net->dx + s->row_first[i] * s->net->config.d_model, n_floats * sizeof *jac);
+    }
+    return n;
+}
+
+enum gdfo_status gdfo_student_prompt_jacobian(struct gdfo_student *s,
+                                              const struct gdfo_student_batch *batch, float *scores,
+                                              float *jac, struct gdfo_error *err)
+{
+    enum gdfo_status st = gdfo_pack_check(s, batch, err);
+    st = st == GDFO_STATUS_OK ? check_shared(batch, err) : st;
+    if (st != GDFO_STATUS_OK) {
+        return st;
+    }
+    gdfo_columns_load(s, batch->columns);
+    for (uint32_t label = 0; label < batch->columns->n_labels; label++) {
+        for (uint32_t first = 0; first < batch->n_items;) {
+            first += jacobian_piece(s, batch, first, label, scores, jac);
+        }
+    }
+    return st;
 }

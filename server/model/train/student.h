@@ -162,6 +162,16 @@ GDFO_MUST_USE enum gdfo_status gdfo_student_prompt_grad(struct gdfo_student *s,
                                                         double *loss, struct gdfo_error *err);
 
 /*
+ * Every label's score of every item, and its gradient to the soft rows that all items share: one
+ * backward pass over the batch for each label. scores [n_items][n_labels], not normalised; jac
+ * [n_items][n_labels][n_rows][d_model].
+ */
+GDFO_MUST_USE enum gdfo_status gdfo_student_prompt_jacobian(struct gdfo_student *s,
+                                                            const struct gdfo_student_batch *batch,
+                                                            float *scores, float *jac,
+                                                            struct gdfo_error *err);
+
+/*
  * All that steps change: trainable weights, moments, step count; exact to the bit, with magic,
  * version, length and checksum. load: CORRUPT, or INVALID when the bytes are a student of another
  * shape or precision; then nothing has changed.

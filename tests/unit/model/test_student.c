@@ -3,6 +3,8 @@
 #include "tests/support/test.h"
 #include "tests/unit/model/ref_llama.h"
 
+#include <math.h>
+
 /* What a user of the student sees: scores, steps, snapshots, refusals. */
 #define C       24
 #define N_ITEMS 12
@@ -668,6 +670,40 @@ static int end(void **state)
     return 0;
 }
 
+/* The chain rule binds the Jacobian to the prompt gradient, which is checked by differences
+ * elsewhere: the mean over items of (softmax - gold) times the item's Jacobian. */
+static void the_jacobian_gives_the_prompt_gradient(void **state)
+{
+    struct fixture *f = *state;
+    static float jac[N_ITEMS * 2 * N_ROWS * C];
+    static float again[N_ITEMS * N_COLS];
+    float scores[N_ITEMS * 2];
+    float grad[N_ROWS * C];
+    double want[N_ROWS * C] = {0};
+    double loss = 0;
+    struct gdfo_error err = {0};
+    gdfo_test_ok(gdfo_student_prompt_grad(f->s, &f->batch, f->gold, grad, &loss, &err), &err);
+    gdfo_test_ok(gdfo_student_score(f->s, &f->batch, again, &err), &err);
+    gdfo_test_ok(gdfo_student_prompt_jacobian(f->s, &f->batch, scores, jac, &err), &err);
+    for (size_t i = 0; i < N_ITEMS; i++) {
+        double p = 1 / (1 + exp((double)scores[2 * i] - (double)scores[2 * i + 1]));
+        double d[2] = {1 - p - (f->gold[i] == 0), p - (f->gold[i] == 1)};
+        gdfo_test_near((double)scores[2 * i], (double)again[N_COLS * i], 1e-6);
+        gdfo_test_near((double)scores[2 * i + 1], (double)again[N_COLS * i + 1], 1e-6);
+        for (size_t c = 0; c < 2; c++) {
+            for (size_t j = 0; j < N_ROWS * C; j++) {
+                want[j] += d[c] * (double)jac[(2 * i + c) * N_ROWS * C + j] / N_ITEMS;
+            }
+        }
+    }
+    for (size_t j = 0; j < N_ROWS * C; j++) {
+        gdfo_test_near((double)grad[j], want[j], 1e-6);
+    }
+    f->items[3].rows = f->rows + 1; /* of another prompt */
+    assert_int_equal(gdfo_student_prompt_jacobian(f->s, &f->batch, scores, jac, &err),
+                     GDFO_STATUS_INVALID);
+}
+
 #define CASE(test, mode) cmocka_unit_test_setup_teardown(test, mode, tear_down)
 
 int main(void)
@@ -694,6 +730,7 @@ int main(void)
         CASE(bad_columns_are_refused, adapter),
         CASE(bad_targets_are_refused, adapter),
         CASE(a_loss_that_is_not_finite_makes_no_step, adapter),
+        CASE(the_jacobian_gives_the_prompt_gradient, frozen),
         CASE(a_frozen_student_cannot_be_trained, frozen),
         CASE(full_training_refuses_cached_and_stale_texts, full),
         CASE(a_cached_text_belongs_to_its_student_and_to_the_suffix, adapter),

@@ -5,7 +5,7 @@
 
 static const struct gdfo_opt opts[] = {GDFO_SEARCH_OPTS_COMMON("cma", "1", "diagonal"),
                                        GDFO_SEARCH_OPTS_COMMITTEE("1", "0"),
-                                       GDFO_SEARCH_OPTS_STUDENT,
+                                       GDFO_SEARCH_OPTS_STUDENT_OF("0"),
                                        {0}};
 
 const struct gdfo_method_ops gdfo_method_gdfo_ops = {
