@@ -427,6 +427,11 @@ static void set_pair(struct gdfo_pupil *p, const struct lesson *l, uint32_t i, u
            p->n_labels * sizeof *l->lp);
 }
 
+static int is_cancelled(const struct gdfo_pupil *p)
+{
+    return p->env->cancel && atomic_load_explicit(p->env->cancel, memory_order_acquire);
+}
+
 static enum gdfo_status learn_items(struct gdfo_pupil *p, uint32_t n_items, double *loss,
                                     struct gdfo_error *err)
 {
@@ -475,7 +480,10 @@ enum gdfo_status gdfo_pupil_learn(struct gdfo_pupil *p, const float *rows, const
     }
     for (uint32_t i = 0; status == GDFO_STATUS_OK && i < n_steps; i++) {
         double one = 0;
-        status = is_mixed ? learn_mixed(p, &l, &one, err) : learn_candidate(p, &l, i, &one, err);
+        status = is_cancelled(p)
+                     ? gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped between student steps")
+                 : is_mixed ? learn_mixed(p, &l, &one, err)
+                            : learn_candidate(p, &l, i, &one, err);
         sum += one;
     }
     *loss = sum / (double)n_steps;
@@ -623,10 +631,9 @@ enum gdfo_status gdfo_pupil_descend(struct gdfo_pupil *p, const struct gdfo_pupi
     }
     for (uint32_t k = 0; status == GDFO_STATUS_OK && k < job->n_marks; k++) {
         while (status == GDFO_STATUS_OK && step < job->marks[k]) {
-            status =
-                p->env->cancel && atomic_load_explicit(p->env->cancel, memory_order_acquire)
-                    ? gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped between gradient steps")
-                    : descent_step(&d, p, &loss, err);
+            status = is_cancelled(p) ? gdfo_error_set(err, GDFO_STATUS_CANCELLED,
+                                                      "stopped between gradient steps")
+                                     : descent_step(&d, p, &loss, err);
             step++;
         }
         memcpy(job->out + k * d.n_floats, d.rows, d.n_floats * sizeof *d.rows);

@@ -7,6 +7,7 @@
 #include "server/optim/optim_ops.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
+#include "server/tune/search_experts.h"
 #include "server/tune/search_map.h"
 #include "server/tune/search_measure.h"
 
@@ -146,7 +147,7 @@ static enum gdfo_status first_rows(struct gdfo_search *s, struct gdfo_error *err
     return status;
 }
 
-static enum gdfo_status make_projection(struct gdfo_search *s, struct gdfo_error *err)
+enum gdfo_status gdfo_search_new_projection(struct gdfo_search *s, struct gdfo_error *err)
 {
     const struct gdfo_model *m = s->env.teacher_model;
     struct gdfo_embedding e = {gdfo_model_embed(m), gdfo_model_config(m)->vocab,
@@ -159,7 +160,13 @@ static enum gdfo_status make_projection(struct gdfo_search *s, struct gdfo_error
                                         .seed = s->env.seed,
                                         .std_embedding = gdfo_model_embed_std(m),
                                         .embedding = &e,
-                                        .reference = s->start};
+                                        .reference = s->start,
+                                        .columns = s->experts};
+    if (s->experts) {
+        spec.kind = GDFO_PROJECTION_GIVEN;
+    }
+    gdfo_projection_destroy(s->projection);
+    s->projection = NULL;
     return gdfo_projection_create(&s->projection, &spec, err);
 }
 
@@ -172,11 +179,16 @@ static enum gdfo_status make_memory(struct gdfo_search *s, struct gdfo_error *er
         (size_t)s->opts.n_prompt_tokens * gdfo_model_config(s->env.teacher_model)->d_model;
     s->start = gdfo_mem_array(s->n_floats, sizeof *s->start);
     s->centre = gdfo_mem_array(s->n_floats, sizeof *s->centre);
+    if (s->opts.n_experts > 0) { /* zeros until the first step makes them */
+        s->opts.intrinsic_dim = s->opts.n_experts;
+        s->experts = gdfo_mem_array((size_t)s->opts.n_experts * s->n_floats, sizeof *s->experts);
+    }
     s->gradient = gdfo_mem_array(s->n_floats, sizeof *s->gradient);
     s->z = gdfo_mem_array(popsize * (size_t)s->opts.intrinsic_dim, sizeof *s->z);
     s->losses = gdfo_mem_array(popsize, sizeof *s->losses);
     s->prompts = gdfo_mem_array(popsize * s->n_floats, sizeof *s->prompts);
-    if (!s->start || !s->centre || !s->gradient || !s->z || !s->losses || !s->prompts) {
+    if (!s->start || !s->centre || (s->opts.n_experts > 0 && !s->experts) || !s->gradient ||
+        !s->z || !s->losses || !s->prompts) {
         return gdfo_error_no_memory(err, "search");
     }
     status = gdfo_incumbent_init(&s->best, s->n_floats, n_lp, (size_t)s->env.train.n * s->n_anchors,
@@ -236,7 +248,7 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
         status = first_rows(s, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = make_projection(s, err);
+        status = gdfo_search_new_projection(s, err);
     }
     if (status == GDFO_STATUS_OK && wants_pupil(&s->opts)) {
         status = gdfo_pupil_create(&s->pupil, &s->env, &s->opts, s->pupil_note, err);
@@ -316,6 +328,7 @@ void gdfo_search_destroy(void *self)
     gdfo_mem_free(s->start);
     gdfo_mem_free(s->centre);
     gdfo_mem_free(s->gradient);
+    gdfo_mem_free(s->experts);
     gdfo_mem_free(s->z);
     gdfo_mem_free(s->losses);
     gdfo_mem_free(s->prompts);
@@ -537,6 +550,10 @@ static enum gdfo_status start_rows(struct gdfo_search *s, struct gdfo_report *r,
     if (status == GDFO_STATUS_OK) {
         gdfo_report_metric_add(r, "loss_start", s->losses[0]);
         status = gdfo_search_judge(s, &s->best, r, err);
+    }
+    if (status == GDFO_STATUS_OK && s->experts) {
+        status = gdfo_search_experts_make(s, r, err);
+        status = status == GDFO_STATUS_OK ? gdfo_search_experts_try(s, r, err) : status;
     }
     return status == GDFO_STATUS_OK ? scout(s, r, err) : status;
 }

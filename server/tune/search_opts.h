@@ -29,6 +29,7 @@ struct gdfo_search_opts {
     double step_size_init;
     int64_t n_anchors;
     int64_t n_committee; /* prompts whose answers are averaged; 1: the best alone */
+    int64_t n_experts, n_gradient_experts; /* dfwe; 0 experts: another method */
     int64_t n_scouts;                      /* prompts of random words tried before the search */
     int teacher_answers;                   /* enum gdfo_fake: what reaches the method */
     /* gdfo */

@@ -35,6 +35,7 @@ struct gdfo_search {
     int64_t generation, evals_at_check, evals_at_distil_end, n_checks_without_gain;
     float *start;    /* [P][H] p0 */
     float *centre;   /* [P][H] of the stage under way */
+    float *experts;  /* [n_experts][P][H] their moves from p0; NULL without any */
     float *gradient; /* [P][H] the gradient prompt of an interleaved run */
     double scale;    /* s */
     struct gdfo_incumbent best, plain;
@@ -81,6 +82,9 @@ int64_t gdfo_search_evals_left(const struct gdfo_search *s);
 GDFO_MUST_USE enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n,
                                                struct gdfo_evaluation *e, struct gdfo_report *r,
                                                struct gdfo_error *err);
+/* A, anew: of the options, or of the experts. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_new_projection(struct gdfo_search *s,
+                                                          struct gdfo_error *err);
 /* The prompt at the mean of the stage's optimiser. */
 void gdfo_search_mean_prompt(struct gdfo_search *s, float *rows);
 GDFO_MUST_USE enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,

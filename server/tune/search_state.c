@@ -76,6 +76,10 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     add_part(out, &part);
     gdfo_gallery_save(&s->gallery, out);
     gdfo_buf_addn(out, s->gradient, s->n_floats * sizeof *s->gradient);
+    if (s->experts) {
+        gdfo_buf_addn(out, s->experts,
+                      (size_t)s->opts.n_experts * s->n_floats * sizeof *s->experts);
+    }
     if (s->map) {
         gdfo_search_map_save(s->map, out);
     }
@@ -112,6 +116,11 @@ static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
         status = gdfo_gallery_load(&s->gallery, in, err);
     }
     (void)gdfo_span_copy(in, s->gradient, s->n_floats * sizeof *s->gradient);
+    if (status == GDFO_STATUS_OK && s->experts) {
+        (void)gdfo_span_copy(in, s->experts,
+                             (size_t)s->opts.n_experts * s->n_floats * sizeof *s->experts);
+        status = gdfo_search_new_projection(s, err);
+    }
     return status == GDFO_STATUS_OK && s->map ? gdfo_search_map_load(s->map, in, err) : status;
 }
 
