@@ -490,6 +490,37 @@ enum gdfo_status gdfo_pupil_learn(struct gdfo_pupil *p, const float *rows, const
     return status;
 }
 
+enum gdfo_status gdfo_pupil_learn_gold(struct gdfo_pupil *p, const struct gdfo_pupil_lesson *lesson,
+                                       struct gdfo_error *err)
+{
+    enum gdfo_status status = reserve(p, lesson->n, 1, err);
+    const float *rows_s = status == GDFO_STATUS_OK ? student_rows(p, lesson->rows, 1) : NULL;
+    for (uint32_t i = 0; status == GDFO_STATUS_OK && i < lesson->n; i++) {
+        p->items[i] = item_of(p, rows_s, lesson->examples[i]);
+        p->gold[i] = (int32_t)p->env->train.gold[lesson->examples[i]];
+    }
+    for (int64_t k = 0; status == GDFO_STATUS_OK && k < lesson->steps; k++) {
+        struct gdfo_student_batch batch = batch_of(p, lesson->n);
+        struct gdfo_student_target target = {.gold = p->gold, .w = 0, .tau = 1};
+        double loss = 0;
+        status = is_cancelled(p)
+                     ? gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped between student steps")
+                     : gdfo_student_distill(p->student, &batch, &target, &loss, err);
+    }
+    return status;
+}
+
+const float *gdfo_pupil_params(const struct gdfo_pupil *p, size_t *n)
+{
+    *n = gdfo_student_n_trainable(p->student);
+    return gdfo_student_params(p->student);
+}
+
+void gdfo_pupil_set_params(struct gdfo_pupil *p, const float *params)
+{
+    gdfo_student_set_params(p->student, params);
+}
+
 static double cross_entropy(const float *logits, uint32_t n_labels, uint32_t gold)
 {
     double max = (double)logits[0];

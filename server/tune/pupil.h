@@ -58,6 +58,21 @@ GDFO_MUST_USE enum gdfo_status gdfo_pupil_descend(struct gdfo_pupil *p,
                                                   const struct gdfo_pupil_descent *d,
                                                   struct gdfo_error *err);
 
+/* AdamW steps on the gold labels of some train rows under one prompt; CANCELLED between steps. */
+struct gdfo_pupil_lesson {
+    const float *rows;        /* [P][H] */
+    const uint32_t *examples; /* [n] */
+    uint32_t n;
+    int64_t steps;
+};
+GDFO_MUST_USE enum gdfo_status gdfo_pupil_learn_gold(struct gdfo_pupil *p,
+                                                     const struct gdfo_pupil_lesson *lesson,
+                                                     struct gdfo_error *err);
+
+/* The student's trainable numbers (gdfo_student_params). */
+const float *gdfo_pupil_params(const struct gdfo_pupil *p, size_t *n);
+void gdfo_pupil_set_params(struct gdfo_pupil *p, const float *params);
+
 void gdfo_pupil_save(const struct gdfo_pupil *p, struct gdfo_buf *out);
 GDFO_MUST_USE enum gdfo_status gdfo_pupil_load(struct gdfo_pupil *p, const void *bytes, size_t n,
                                                struct gdfo_error *err);

@@ -4,6 +4,7 @@
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/task/task.h"
+#include "server/tune/pupil_mix.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 static const char *const instructions[] = {
     "Choose the best word:", "Read it and decide between",
     "The right answer is one of these:", "Think about the meaning. Options:"};
+#define STUDENT_STEPS  20 /* ours: a few passes over some dozen rows */
+#define STUDENT_RATE   1e-3
 #define N_INSTRUCTIONS (sizeof instructions / sizeof instructions[0])
 
 static struct gdfo_embedding embedding_of(const struct gdfo_search *s)
@@ -65,8 +68,22 @@ static int64_t depth_of(const struct gdfo_search *s, size_t number, size_t n)
     return (deepest * ((int64_t)number + 1) + (int64_t)n - 1) / (int64_t)n;
 }
 
+/* Students fine-tuned on halves of the gold labels, mixed into one. */
+static enum gdfo_status mix_students(const struct gdfo_search *s, struct gdfo_pupil *pupil,
+                                     struct gdfo_report *r, struct gdfo_error *err)
+{
+    struct gdfo_pupil_mix mix = {
+        .rows = s->start, .n_experts = (uint32_t)s->opts.n_student_experts, .steps = STUDENT_STEPS};
+    enum gdfo_status status = gdfo_pupil_mix(pupil, &s->env, &mix, err);
+    if (status == GDFO_STATUS_OK) {
+        gdfo_report_metric_add(r, "loss_student_average", mix.loss_average);
+        gdfo_report_metric_add(r, "loss_student_mix", mix.loss);
+    }
+    return status;
+}
+
 static enum gdfo_status from_gradient(const struct gdfo_search *s, size_t number, size_t n,
-                                      float *rows, struct gdfo_error *err)
+                                      float *rows, struct gdfo_report *r, struct gdfo_error *err)
 {
     struct gdfo_search_opts o = s->opts;
     struct gdfo_pupil *pupil = NULL;
@@ -80,7 +97,12 @@ static enum gdfo_status from_gradient(const struct gdfo_search *s, size_t number
                                          .losses = &loss};
     enum gdfo_status status;
     o.student_layers = depth_of(s, number, n);
+    o.distill = o.n_student_experts > 0; /* else it stays as it is */
+    o.lr_student = STUDENT_RATE;
     status = gdfo_pupil_create(&pupil, &s->env, &o, note, err);
+    if (status == GDFO_STATUS_OK && o.n_student_experts > 0) {
+        status = mix_students(s, pupil, r, err);
+    }
     if (status == GDFO_STATUS_OK) {
         status = gdfo_pupil_descend(pupil, &d, err);
     }
@@ -89,13 +111,13 @@ static enum gdfo_status from_gradient(const struct gdfo_search *s, size_t number
 }
 
 static enum gdfo_status make_one(const struct gdfo_search *s, size_t i, float *rows,
-                                 struct gdfo_error *err)
+                                 struct gdfo_report *r, struct gdfo_error *err)
 {
     size_t n_gradient = (size_t)s->opts.n_gradient_experts;
     size_t rest;
     if (i < n_gradient) {
         size_t n = n_gradient < (size_t)s->opts.n_experts ? n_gradient : (size_t)s->opts.n_experts;
-        return from_gradient(s, i, n, rows, err);
+        return from_gradient(s, i, n, rows, r, err);
     }
     rest = i - n_gradient;
     return rest % 2 == 0 && rest / 2 < N_INSTRUCTIONS ? from_instruction(s, rest / 2, rows, err)
@@ -108,7 +130,7 @@ enum gdfo_status gdfo_search_experts_make(struct gdfo_search *s, struct gdfo_rep
     enum gdfo_status status = GDFO_STATUS_OK;
     for (size_t i = 0; status == GDFO_STATUS_OK && i < (size_t)s->opts.n_experts; i++) {
         float *rows = s->experts + i * s->n_floats;
-        status = make_one(s, i, rows, err);
+        status = make_one(s, i, rows, r, err);
         for (size_t j = 0; status == GDFO_STATUS_OK && j < s->n_floats; j++) {
             rows[j] -= s->start[j];
         }

@@ -29,9 +29,9 @@ struct gdfo_search_opts {
     double step_size_init;
     int64_t n_anchors;
     int64_t n_committee; /* prompts whose answers are averaged; 1: the best alone */
-    int64_t n_experts, n_gradient_experts; /* dfwe; 0 experts: another method */
-    int64_t n_scouts;                      /* prompts of random words tried before the search */
-    int teacher_answers;                   /* enum gdfo_fake: what reaches the method */
+    int64_t n_experts, n_gradient_experts, n_student_experts; /* dfwe; 0 experts: another method */
+    int64_t n_scouts;    /* prompts of random words tried before the search */
+    int teacher_answers; /* enum gdfo_fake: what reaches the method */
     /* gdfo */
     int distill, gradient, search; /* ablation switches */
     int student_alone;             /* the prompt without one teacher answer in its making */

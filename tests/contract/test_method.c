@@ -629,6 +629,28 @@ static void interleaving_needs_all_its_parts(void **state)
     assert_int_equal(ops->check(&o, &err), GDFO_STATUS_INVALID);
 }
 
+/* Two students of experts that were tuned on halves: mixed no worse than their average, no call
+ * more, and another result. */
+static void students_are_mixed_without_the_teacher(void **state)
+{
+    struct run r[2];
+    for (int k = 0; k < 2; k++) {
+        struct run given;
+        open_run(&given, *state, gdfo_method_find("dfwe"), 32, NULL);
+        set(&given, "n_student_experts", k ? "3" : "0");
+        open_run(&r[k], *state, gdfo_method_find("dfwe"), 32, given.options);
+        close_run(&given);
+        step(&r[k]);
+    }
+    assert_true(isnan(metric(&r[0].report, "loss_student_mix")));
+    assert_true(metric(&r[1].report, "loss_student_mix") <=
+                metric(&r[1].report, "loss_student_average"));
+    assert_int_equal(gdfo_stack_meter(r[0].stack)->evals, gdfo_stack_meter(r[1].stack)->evals);
+    assert_true(metric(&r[0].report, "loss_expert") != metric(&r[1].report, "loss_expert"));
+    close_run(&r[0]);
+    close_run(&r[1]);
+}
+
 static void open_with(struct run *r, struct world *w, const char *method, const char *name,
                       const char *value, const char *answers)
 {
@@ -809,6 +831,7 @@ int main(void)
         cmocka_unit_test(other_ways_to_distil_resume_too),
         cmocka_unit_test(the_teacher_as_its_own_student_proposes_well),
         cmocka_unit_test(interleaving_needs_all_its_parts),
+        cmocka_unit_test(students_are_mixed_without_the_teacher),
         cmocka_unit_test(fake_answers_cost_what_real_ones_do),
         cmocka_unit_test(a_student_alone_hears_nothing_of_the_teacher),
         cmocka_unit_test(a_student_that_is_the_teacher_points_where_it_points),

@@ -151,6 +151,24 @@ size_t gdfo_student_n_trainable(const struct gdfo_student *s)
     return s->net->n_params;
 }
 
+const float *gdfo_student_params(const struct gdfo_student *s)
+{
+    return s->net->params;
+}
+
+void gdfo_student_set_params(struct gdfo_student *s, const float *params)
+{
+    size_t n = s->net->n_params;
+    if (n > 0) {
+        memcpy(s->net->params, params, n * sizeof *params);
+        memset(s->adamw.m, 0, n * sizeof *s->adamw.m);
+        memset(s->adamw.v, 0, n * sizeof *s->adamw.v);
+        gdfo_net_changed(s->net);
+    }
+    s->adamw.step = 0;
+    s->version += s->opts.mode == GDFO_TRAIN_FULL;
+}
+
 uint64_t gdfo_student_steps(const struct gdfo_student *s)
 {
     return s->adamw.step;

@@ -120,7 +120,11 @@ GDFO_MUST_USE enum gdfo_status gdfo_student_create(struct gdfo_student **out,
 void gdfo_student_destroy(struct gdfo_student *s);
 
 size_t gdfo_student_n_trainable(const struct gdfo_student *s); /* floats */
-uint64_t gdfo_student_steps(const struct gdfo_student *s);     /* distill steps done */
+/* What trains, [gdfo_student_n_trainable]; lent until the next call that changes it. */
+const float *gdfo_student_params(const struct gdfo_student *s);
+/* Copies params [gdfo_student_n_trainable] in; the optimiser begins anew. */
+void gdfo_student_set_params(struct gdfo_student *s, const float *params);
+uint64_t gdfo_student_steps(const struct gdfo_student *s); /* distill steps done */
 
 /*
  * Keys and values of n texts, packed together. kv[n]: owned by caller, each ended by

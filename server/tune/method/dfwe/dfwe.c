@@ -12,6 +12,10 @@ static const struct gdfo_opt opts[] = {
     GDFO_SEARCH_OPT(n_gradient_experts, INT, "2", 0, 20, NULL,
                     "of them, ends of descents through students of rising depth; the rest are "
                     "instructions and random words in turn"),
+    GDFO_SEARCH_OPT(n_student_experts, INT, "0", 0, 12, NULL,
+                    "as published: each student is a mixture of so many, fine-tuned on halves of "
+                    "the gold labels, at weights that CMA-ES finds; 0 = the untaught student"),
+    GDFO_SEARCH_OPT(adapter_rank, INT, "4", 1, 256, NULL, "rank of what they train"),
     GDFO_SEARCH_OPT(student_layers, INT, "0", 0, 512, NULL,
                     "layers of the deepest student; 0 = all of another model, a fifth of the "
                     "teacher's own"),
