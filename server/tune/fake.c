@@ -3,6 +3,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/rng.h"
+#include "server/tune/method/method.h"
 
 #include <math.h>
 #include <string.h>
@@ -100,4 +101,15 @@ enum gdfo_status gdfo_fake_answer(const struct gdfo_fake_answers *a, enum gdfo_f
         break;
     }
     return GDFO_STATUS_OK;
+}
+
+void gdfo_fake_report(enum gdfo_fake kind, struct gdfo_report *r)
+{
+    if (kind != GDFO_FAKE_REAL) {
+        gdfo_report_message_add(r, 1, "fake_answers",
+                                "ablation: the teacher's answers are %s before the method sees "
+                                "them; what comes out is worth nothing and not for use",
+                                kind == GDFO_FAKE_SHUFFLED ? "shuffled between the rows"
+                                                           : "replaced by random numbers");
+    }
 }

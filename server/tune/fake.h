@@ -17,6 +17,10 @@
  *   RANDOM     every column is drawn from a normal distribution of the mean and deviation that the
  *              prompt's answers have in it; no log-probabilities any more
  */
+#define GDFO_FAKE_CHOICES "real|shuffled|random" /* for option tables, in the order of the enum */
+#define GDFO_FAKE_HELP                                                                             \
+    "ablation: answers are paid for, then shuffled between the rows or replaced by random ones; "  \
+    "the result is worth nothing"
 enum gdfo_fake { GDFO_FAKE_REAL, GDFO_FAKE_SHUFFLED, GDFO_FAKE_RANDOM };
 
 struct gdfo_fake_answers { /* of one prompt */
@@ -30,5 +34,9 @@ GDFO_MUST_USE enum gdfo_status gdfo_fake_answer(const struct gdfo_fake_answers *
                                                 enum gdfo_fake kind, uint64_t seed,
                                                 const float *rows, size_t n_floats,
                                                 struct gdfo_error *err);
+
+struct gdfo_report;
+/* The warning that belongs into the first step of such a run; nothing for REAL. */
+void gdfo_fake_report(enum gdfo_fake kind, struct gdfo_report *r);
 
 #endif

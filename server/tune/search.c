@@ -499,14 +499,7 @@ static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, stru
 /* What a user should know of this run, once. */
 static void report_setting(const struct gdfo_search *s, struct gdfo_report *r)
 {
-    if (s->opts.teacher_answers != GDFO_FAKE_REAL) {
-        gdfo_report_message_add(r, 1, "fake_answers",
-                                "ablation: the teacher's answers are %s before the method sees "
-                                "them; what comes out is worth nothing and not for use",
-                                s->opts.teacher_answers == GDFO_FAKE_SHUFFLED
-                                    ? "shuffled between the rows"
-                                    : "replaced by random numbers");
-    }
+    gdfo_fake_report((enum gdfo_fake)s->opts.teacher_answers, r);
     if (s->opts.popsize < s->asked_popsize) {
         gdfo_report_message_add(r, 0, "popsize_reduced",
                                 "the budget allows generations of %lld, not %lld",

@@ -2,6 +2,7 @@
 #define GDFO_SERVER_TUNE_SEARCH_OPTS_H
 
 #include "common/opt.h"
+#include "server/tune/fake.h"
 
 #include <stdint.h>
 
@@ -86,10 +87,7 @@ struct gdfo_search_opts {
                         "classifier on top of the answers; auto = what cross-validation prefers"), \
         GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL,                                       \
                         "anchor tokens asked in every query"),                                     \
-        GDFO_SEARCH_OPT(                                                                           \
-            teacher_answers, ENUM, "real", 0, 0, "real|shuffled|random",                           \
-            "ablation: answers are paid for, then shuffled between the rows or replaced by "       \
-            "random ones; the result is worth nothing")
+        GDFO_SEARCH_OPT(teacher_answers, ENUM, "real", 0, 0, GDFO_FAKE_CHOICES, GDFO_FAKE_HELP)
 
 /* How many prompts label together, and where the first of them come from. */
 #define GDFO_SEARCH_OPTS_COMMITTEE(committee_default, scouts_default)                              \

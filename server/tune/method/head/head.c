@@ -26,6 +26,8 @@ static const struct gdfo_opt opts[] = {
      "\"In one word:\", each on a line of its own; 0 = 1, but 4 for mpd and 8 for promptboost"},
     {"n_anchors", GDFO_OPT_INT, offsetof(struct gdfo_head_method_opts, n_anchors), "128", 0,
      GDFO_ANCHORS_MAX, NULL, "anchor tokens asked in every query, where the kind needs them"},
+    {"teacher_answers", GDFO_OPT_ENUM, offsetof(struct gdfo_head_method_opts, teacher_answers),
+     "real", 0, 0, GDFO_FAKE_CHOICES, GDFO_FAKE_HELP},
     {0}};
 
 static const enum gdfo_head_kind kinds[] = {
@@ -122,6 +124,7 @@ static enum gdfo_status make_evaluator(struct gdfo_head_method *m, struct gdfo_e
 {
     enum gdfo_status status = gdfo_evaluator_create(&m->evaluator, &m->env, m->n_anchors, err);
     if (status == GDFO_STATUS_OK) {
+        gdfo_evaluator_fake(m->evaluator, (enum gdfo_fake)m->opts.teacher_answers);
         (void)gdfo_evaluator_anchors(m->evaluator, &m->n_anchors);
         m->n_features = m->want_hidden ? m->n_features : m->n_anchors;
     }
@@ -223,10 +226,14 @@ static enum gdfo_status create(void **self, const struct gdfo_tune_env *env, con
 static enum gdfo_status step(void *self, struct gdfo_report *r, struct gdfo_error *err)
 {
     struct gdfo_head_method *m = self;
+    const int is_first = m->n_done == 0;
     enum gdfo_status status = m->is_done ? GDFO_STATUS_OK : gdfo_head_ask(m, r, err);
     const int is_over = status == GDFO_STATUS_BUDGET && m->n_done > 0;
     if (status != GDFO_STATUS_OK && !is_over) {
         return status;
+    }
+    if (is_first) {
+        gdfo_fake_report((enum gdfo_fake)m->opts.teacher_answers, r);
     }
     (void)snprintf(r->detail, sizeof r->detail, "template %u of %u", m->n_done, m->n_views);
     status = !m->is_done && (is_over || m->n_done == m->n_views) ? gdfo_head_finish(m, r, err)

@@ -16,6 +16,7 @@
 struct gdfo_head_method_opts {
     int kind; /* in the order of the option's choices: gdfo_head_method_kind */
     int64_t templates, n_anchors;
+    int teacher_answers; /* enum gdfo_fake */
 };
 
 struct gdfo_head_method {
