@@ -8,10 +8,16 @@
  * The one search core: prompt = centre + s A z. random, bbt and gdfo are configurations of it
  * (method.md 4.3). Stages, each a number of steps, each step one or a few calls:
  *
- *   start      the plain prompt (its per-class bias is "calibration only") and the initial rows p0
- *   distil     search around p0; the student learns from every generation's answers      (gdfo)
- *   gradient   the prompt that the frozen student's gradients give, tried at several strengths
- * (gdfo) search     search around the best centre so far
+ *   start      the plain prompt (its per-class bias is "calibration only") and the initial rows p0;
+ *              dfwe makes and asks its experts here, then searches their weights
+ *   distil     published: search around p0, the student learns from every generation's answers;
+ *              repaired: the student proposes, the teacher verifies (search_map.h)         (gdfo)
+ *   gradient   the prompt that the frozen student's gradients give, tried at several strengths or
+ *              taken at gradient_weight; repaired has done that already                    (gdfo)
+ *   search     search around the best centre so far
+ *
+ * schedule interleaved makes the second to the fourth one: after every generation the student
+ * learns and the gradient prompt, and with it the centre, moves on.
  *
  * Every `dev_every` evals the best unjudged candidate and the search's mean are judged: a head is
  * fitted on their train answers, the dev rows are asked once, the better dev loss (or metric) wins

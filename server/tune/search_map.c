@@ -19,6 +19,7 @@
 #define TAU_LEAST    0.3 /* method.md section 10 rank 3, over the last 15 points */
 #define TAU_POINTS   15u
 #define TAU_NEEDS    8u
+#define FLOATS_MAX   ((size_t)64 << 20) /* of the Jacobian: 256 MiB */
 
 struct gdfo_search_map {
     struct gdfo_space_map model;
@@ -41,6 +42,12 @@ static enum gdfo_status allocate(struct gdfo_search_map *m, const struct gdfo_se
     size_t n_labels = gdfo_task_n_labels(s->env.task);
     m->n_floats = s->n_floats;
     m->n_logits = s->env.train.n * n_labels;
+    if (m->n_logits > FLOATS_MAX / m->n_floats) {
+        return gdfo_error_set(err, GDFO_STATUS_LIMIT,
+                              "distillation repaired: %zu logits of the train rows times %zu "
+                              "numbers of a prompt: want at most %zu; use published, or fewer rows",
+                              m->n_logits, m->n_floats, FLOATS_MAX);
+    }
     m->x = gdfo_mem_array(3 * m->n_floats, sizeof *m->x);
     m->at_x = gdfo_mem_array(2 * m->n_logits, sizeof *m->at_x);
     m->steps = gdfo_mem_array(STEPS_MAX * m->n_floats, sizeof *m->steps);
