@@ -638,6 +638,7 @@ static void students_are_mixed_without_the_teacher(void **state)
         struct run given;
         open_run(&given, *state, gdfo_method_find("dfwe"), 32, NULL);
         set(&given, "n_student_experts", k ? "3" : "0");
+        set(&given, "n_experts", "2"); /* both by the students' gradients */
         open_run(&r[k], *state, gdfo_method_find("dfwe"), 32, given.options);
         close_run(&given);
         step(&r[k]);
