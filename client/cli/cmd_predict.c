@@ -233,8 +233,8 @@ static int label_all(struct predict *p)
 
 static int is_variant(const char *s)
 {
-    static const char *const all[] = {"tuned", "tuned_alone", "tuned_no_head", "manual",
-                                      "calibrated"};
+    static const char *const all[] = {"tuned",  "tuned_alone", "tuned_no_head",
+                                      "manual", "calibrated",  "student"};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (strcmp(all[i], s) == 0) {
             return 1;
@@ -250,8 +250,8 @@ static int predict_input(struct predict *p)
     if (p->variant && !is_variant(p->variant)) {
         return gdfo_cli_fail_as(
             p->cli, GDFO_EXIT_USAGE,
-            "--variant is \"%.40s\"; want tuned, tuned_alone, tuned_no_head, manual or "
-            "calibrated",
+            "--variant is \"%.40s\"; want tuned, tuned_alone, tuned_no_head, manual, "
+            "calibrated or student",
             p->variant);
     }
     if (gdfo_input_read(path, &p->input, &err) != GDFO_STATUS_OK) {
@@ -286,7 +286,8 @@ static int run(struct gdfo_cli *cli)
 static const struct gdfo_cli_option options[] = {
     GDFO_CLI_JSON_OPTION,
     {"variant", 0, GDFO_CLI_VALUE, "V",
-     "tuned (default), tuned_alone, tuned_no_head, manual, calibrated: what to compare"},
+     "tuned (default), tuned_alone, tuned_no_head, manual, calibrated, student: what to "
+     "compare"},
     {0}};
 
 const struct gdfo_cli_command gdfo_cmd_predict = {

@@ -49,6 +49,17 @@ static const char *fake_of(const struct subject *s)
     return kind && strcmp(kind, "real") != 0 ? kind : NULL;
 }
 
+/* As people wrote it; NULL where it is the task's own. */
+static void put_cue(struct gdfo_json_writer *w, const char *cue)
+{
+    const char *mask = cue ? strchr(cue, GDFO_TEXT_MASK) : NULL;
+    char text[512];
+    if (mask) {
+        (void)snprintf(text, sizeof text, "%.*s{mask}%s", (int)(mask - cue), cue, mask + 1);
+    }
+    gdfo_json_put_str(w, "cue", mask ? text : cue);
+}
+
 static void write_about(const struct subject *s, struct gdfo_json_writer *w, const char *key)
 {
     const struct gdfo_artefact *a = s->artefact;
@@ -75,15 +86,21 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
     for (uint32_t i = 0; i < a->n_members; i++) {
         gdfo_json_open(w, NULL, '{');
         gdfo_json_put_int(w, "n_prompt_tokens", a->members[i].n_prompt_tokens);
-        if (a->members[i].cue) {
-            gdfo_json_put_str(w, "cue", a->members[i].cue);
-        }
+        put_cue(w, a->members[i].cue);
         if (a->members[i].head) {
             gdfo_head_write_json(a->members[i].head, w, "head");
         }
         gdfo_json_close(w, '}');
     }
     gdfo_json_close(w, ']');
+    if (a->partner.head) {
+        gdfo_json_open(w, "student_labels_along", '{');
+        gdfo_json_put_str(w, "sha256", a->partner.sha256);
+        gdfo_json_put_num(w, "weight", a->partner.weight);
+        gdfo_json_put_num(w, "weight_teacher", a->partner.weight_teacher);
+        gdfo_head_write_json(a->partner.head, w, "head");
+        gdfo_json_close(w, '}');
+    }
     gdfo_json_open(w, "anchor_ids", '[');
     for (uint32_t i = 0; i < a->n_anchors; i++) {
         gdfo_json_put_int(w, NULL, a->anchor_ids[i]);
@@ -99,7 +116,7 @@ static enum gdfo_status need_rows(const struct subject *s, const char *format,
     return s->artefact->n_prompt_tokens > 0
                ? GDFO_STATUS_OK
                : gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
-                                "%s: method %s tunes no prompt rows, and the result is a head on "
+                                "%s: this result of method %s has no prompt rows, it is a head on "
                                 "the plain prompt; want json",
                                 format, s->job->method);
 }

@@ -80,7 +80,7 @@ uint64_t gdfo_job_student_bytes(const struct gdfo_model_entry *student, int is_t
                                 const struct gdfo_job_spec *spec)
 {
     const struct gdfo_search_opts *o = spec->options; /* of every method with a student */
-    return spec->ops->needs_student
+    return gdfo_method_wants_student(spec->ops, spec->options)
                ? student_bytes(student, layers_of(o, student->config.n_layers, is_teachers_file),
                                texts, o)
                : 0;
@@ -91,7 +91,7 @@ uint64_t gdfo_job_yardstick_bytes(const struct gdfo_model_entry *teacher,
                                   const struct gdfo_job_spec *spec)
 {
     const struct gdfo_search_opts *o = spec->options;
-    return spec->ops->needs_student && o->measure_cosine
+    return gdfo_method_wants_student(spec->ops, spec->options) && o->measure_cosine
                ? student_bytes(teacher, teacher->config.n_layers, texts, o)
                : 0;
 }
@@ -109,7 +109,7 @@ static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct g
     if (!gdfo_job_precision_known(deps->store, deps->models, teacher, &want->precision)) {
         want->precision = GDFO_PRECISION_F32; /* the least it will be */
     }
-    if (spec->ops->needs_student && student) {
+    if (gdfo_method_wants_student(spec->ops, spec->options) && student) {
         want->student = student->name;
         want->work_bytes += gdfo_job_student_bytes(
             student, strcmp(student->sha256, teacher->sha256) == 0, &no_texts, spec);

@@ -3,8 +3,11 @@
 #include "common/mem.h"
 #include "server/job/job_memory.h"
 #include "server/model/model.h"
+#include "server/num/pool.h"
 #include "server/store/store_file.h"
 #include "server/store/store_teacher.h"
+#include "server/tune/partner.h"
+#include "server/tune/search_opts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -117,26 +120,90 @@ static struct gdfo_job_text_size text_size(const struct gdfo_job_parts *p)
     return size;
 }
 
+/* The one sentence encoder of the models folder, or NULL: of several none is the obvious one. */
+static const struct gdfo_model_entry *only_encoder(const struct gdfo_models *models)
+{
+    const struct gdfo_model_entry *found = NULL;
+    for (size_t i = 0; i < gdfo_models_count(models); i++) {
+        const struct gdfo_model_entry *e = gdfo_models_at(models, i);
+        if (e->config.is_encoder && e->has_tokenizer && found &&
+            strcmp(found->sha256, e->sha256) != 0) {
+            return NULL;
+        }
+        found = !found && e->config.is_encoder && e->has_tokenizer ? e : found;
+    }
+    return found;
+}
+
+/* Whom the job names, or has begun with: its row names the student since then. "" for none; NULL
+ * where nothing is said yet. */
+static const char *named_partner(const struct gdfo_job_parts *p, const struct gdfo_store_job *job,
+                                 const struct gdfo_job_use *use)
+{
+    const struct gdfo_job_spec *spec = p->spec;
+    const struct gdfo_search_opts *o = spec->options; /* of every method that takes a partner */
+    if (use->purpose == GDFO_JOB_PREDICT) {
+        return use->partner ? use->partner : "";
+    }
+    if (use->purpose != GDFO_JOB_RUN || !spec->ops->takes_partner || !o->partner ||
+        gdfo_method_wants_student(spec->ops, spec->options)) {
+        return "";
+    }
+    if (spec->head.student[0]) {
+        return spec->head.student;
+    }
+    return job->generation > 0 ? job->student : NULL;
+}
+
+/* Who labels beside the teacher: *out is NULL for nobody. */
+static enum gdfo_status find_partner(const struct gdfo_job_parts *p,
+                                     const struct gdfo_models *models,
+                                     const struct gdfo_store_job *job,
+                                     const struct gdfo_job_use *use,
+                                     const struct gdfo_model_entry **out, struct gdfo_error *err)
+{
+    const char *name = named_partner(p, job, use);
+    if (!name) {
+        *out = only_encoder(models);
+        return GDFO_STATUS_OK;
+    }
+    *out = name[0] ? gdfo_models_find(models, name) : NULL;
+    return *out || !name[0]
+               ? GDFO_STATUS_OK
+               : gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                                "the job's student \"%.100s\" is not in the models folder", name);
+}
+
 /* Models and room for the work on them, in one piece. */
 static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
-                                    const char *teacher, const struct gdfo_job_use *use,
-                                    struct gdfo_error *err)
+                                    const char *teacher, const struct gdfo_store_job *job,
+                                    const struct gdfo_job_use *use, struct gdfo_error *err)
 {
     const struct gdfo_model_entry *e = gdfo_models_find(deps->models, teacher);
     const struct gdfo_job_text_size texts = text_size(p);
+    const struct gdfo_model_entry *partner = NULL;
     const struct gdfo_model_entry *student;
     struct gdfo_models_want want = {.teacher = teacher,
                                     .precision = use->precision,
                                     .any_precision = use->purpose == GDFO_JOB_CHECK};
-    enum gdfo_status status;
-    if (use->purpose == GDFO_JOB_RUN && p->spec->ops->needs_student) {
+    enum gdfo_status status = find_partner(p, deps->models, job, use, &partner, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    if (use->purpose == GDFO_JOB_RUN && gdfo_method_wants_student(p->spec->ops, p->spec->options)) {
         want.student = p->spec->head.student[0] ? p->spec->head.student : teacher;
         (void)snprintf(p->student_name, sizeof p->student_name, "%s", want.student);
     }
     if (e && use->purpose != GDFO_JOB_CHECK) {
         want.work_bytes = gdfo_job_teacher_bytes(deps->models, deps->pool, e);
     }
-    if (e && want.student) {
+    if (e && partner) {
+        want.student = partner->name;
+        want.work_bytes +=
+            gdfo_partner_bytes(&partner->config, (unsigned)gdfo_pool_threads(deps->pool));
+        (void)snprintf(p->partner_sha256, sizeof p->partner_sha256, "%s", partner->sha256);
+        (void)snprintf(p->student_name, sizeof p->student_name, "%s", partner->name);
+    } else if (e && want.student) {
         student = gdfo_models_find(deps->models, want.student);
         want.work_bytes +=
             student ? gdfo_job_student_bytes(student, strcmp(student->sha256, e->sha256) == 0,
@@ -147,7 +214,8 @@ static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_
     status = gdfo_models_acquire(deps->models, &want, &p->hold, err);
     p->models = deps->models;
     p->teacher_model = p->hold.teacher;
-    p->student_model = p->hold.student;
+    p->partner_model = partner ? p->hold.student : NULL;
+    p->student_model = partner ? NULL : p->hold.student;
     p->is_same_model = p->student_model && p->student_model == p->teacher_model;
     return status;
 }
@@ -164,7 +232,7 @@ static enum gdfo_status open_teacher(struct gdfo_job_parts *p, const struct gdfo
     if (status != GDFO_STATUS_OK) {
         return status;
     }
-    status = hold_models(p, deps, row.model, use, err);
+    status = hold_models(p, deps, row.model, job, use, err);
     if (status == GDFO_STATUS_OK) {
         entry = gdfo_models_find(deps->models, row.model);
         env.model = p->teacher_model;
@@ -187,7 +255,7 @@ static enum gdfo_status check_masked(const struct gdfo_job_parts *p,
                                      const struct gdfo_job_deps *deps, struct gdfo_error *err)
 {
     const int is_masked = gdfo_teacher_caps(p->teacher)->is_masked;
-    const int needs_student = p->spec->ops->needs_student;
+    const int needs_student = gdfo_method_wants_student(p->spec->ops, p->spec->options);
     const char *name = p->spec->head.student;
     const struct gdfo_model_entry *student = name[0] ? gdfo_models_find(deps->models, name) : NULL;
     enum gdfo_status status = GDFO_STATUS_OK;

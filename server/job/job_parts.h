@@ -39,6 +39,7 @@ enum gdfo_job_purpose {
 struct gdfo_job_use {
     enum gdfo_job_purpose purpose;
     enum gdfo_precision precision; /* of the teacher */
+    const char *partner;           /* GDFO_JOB_PREDICT: the model to hold beside the teacher */
 };
 
 struct gdfo_job_parts {
@@ -51,6 +52,8 @@ struct gdfo_job_parts {
     struct gdfo_task *task;
     struct gdfo_teacher *teacher;
     const struct gdfo_model *teacher_model, *student_model;
+    const struct gdfo_model *partner_model; /* labels beside the teacher; NULL: none */
+    char partner_sha256[65];
     int is_same_model;
     struct gdfo_forms *forms;         /* words with labels and warnings */
     struct gdfo_label_ids *label_ids; /* the same for the teacher */

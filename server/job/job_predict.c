@@ -5,6 +5,7 @@
 #include "server/store/store_model.h"
 #include "server/tune/artefact.h"
 #include "server/tune/head.h"
+#include "server/tune/partner.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct prediction {
     float *hidden;                          /* [n][d_model] */
     float *joint_lp, *joint_features;       /* [n][voices][L], [n][voices][A or d_model] */
     float *votes;                           /* [voices][n][L] */
+    float *partner;                         /* [n][L], of the partner; NULL: it says nothing */
     double *wide;                           /* [n][L] */
     double *mass;                           /* [n] of the label words, mean over the voices */
     uint8_t *truncated;                     /* [n] */
@@ -33,8 +35,8 @@ struct prediction {
 
 int gdfo_variant_parse(const char *name, enum gdfo_variant *out)
 {
-    static const char *const names[] = {"tuned", "tuned_alone", "tuned_no_head", "manual",
-                                        "calibrated"};
+    static const char *const names[] = {"tuned",  "tuned_alone", "tuned_no_head",
+                                        "manual", "calibrated",  "student"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(names[i], name) == 0) {
             *out = (enum gdfo_variant)i;
@@ -95,15 +97,50 @@ static enum gdfo_status load_artefact(struct prediction *p, struct gdfo_error *e
     return status;
 }
 
+static int asks_partner(const struct prediction *p)
+{
+    return p->request->variant == GDFO_VARIANT_STUDENT ||
+           (p->request->variant == GDFO_VARIANT_TUNED && p->artefact->partner.head != NULL);
+}
+
+/* By the digest of its files: a model of the same name may be another one by now. */
+static enum gdfo_status find_partner(const struct prediction *p, const char **name,
+                                     struct gdfo_error *err)
+{
+    const struct gdfo_artefact_partner *partner = &p->artefact->partner;
+    if (!partner->head) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                              "variant student: this job had no student that labels by itself");
+    }
+    for (size_t i = 0; i < gdfo_models_count(p->deps->models); i++) {
+        const struct gdfo_model_entry *e = gdfo_models_at(p->deps->models, i);
+        if (strcmp(e->sha256, partner->sha256) == 0) {
+            *name = e->name;
+            return GDFO_STATUS_OK;
+        }
+    }
+    return gdfo_error_set(
+        err, GDFO_STATUS_CONFLICT,
+        "the student that labels along in this result (SHA-256 %.16s...) is not in "
+        "the models folder: put it back, or ask for variant tuned_alone",
+        partner->sha256);
+}
+
 /* In the precision that the prompt was tuned in; where the processor lacks it, in float32. */
 static enum gdfo_status build_parts(struct prediction *p, struct gdfo_error *err)
 {
-    struct gdfo_job_use use = {GDFO_JOB_PREDICT, GDFO_PRECISION_F32};
+    struct gdfo_job_use use = {.purpose = GDFO_JOB_PREDICT, .precision = GDFO_PRECISION_F32};
     if (!gdfo_precision_parse(p->job.precision, &use.precision) ||
         !gdfo_precision_is_available(use.precision)) {
         use.precision = GDFO_PRECISION_F32;
     }
     p->precision = use.precision;
+    if (asks_partner(p)) {
+        enum gdfo_status status = find_partner(p, &use.partner, err);
+        if (status != GDFO_STATUS_OK) {
+            return status;
+        }
+    }
     return gdfo_job_parts_build(&p->parts, p->deps, &p->job, &use, err);
 }
 
@@ -129,6 +166,9 @@ static int is_joint(const struct prediction *p)
 /* Members of the committee, or the one prompt of the variant. */
 static size_t n_voices(const struct prediction *p)
 {
+    if (p->request->variant == GDFO_VARIANT_STUDENT) {
+        return 0;
+    }
     return is_joint(p) || (p->request->variant == GDFO_VARIANT_TUNED && p->artefact->n_members > 0)
                ? p->artefact->n_members
                : 1;
@@ -155,6 +195,7 @@ static struct voice voice_at(const struct prediction *p, size_t i)
     case GDFO_VARIANT_TUNED_NO_HEAD: v.head = NULL; return v;
     case GDFO_VARIANT_MANUAL: return (struct voice){NULL, 0, NULL, NULL};
     case GDFO_VARIANT_CALIBRATED: return (struct voice){NULL, 0, a->baseline, NULL};
+    case GDFO_VARIANT_STUDENT: break; /* has no voice */
     }
     return v;
 }
@@ -245,8 +286,9 @@ static enum gdfo_status make_memory(struct prediction *p, struct gdfo_error *err
     p->truncated = gdfo_mem_array(n, sizeof *p->truncated);
     p->mass = gdfo_mem_array(n, sizeof *p->mass);
     p->votes = gdfo_mem_array(n_voices(p) * n * n_labels, sizeof *p->votes);
-    return p->votes && p->mass && p->form_lp && p->lp && p->anchors && p->hidden && p->scores &&
-                   p->wide && p->truncated
+    p->partner = asks_partner(p) ? gdfo_mem_array(n * n_labels, sizeof *p->partner) : NULL;
+    return p->votes && (p->partner || !asks_partner(p)) && p->mass && p->form_lp && p->lp &&
+                   p->anchors && p->hidden && p->scores && p->wide && p->truncated
                ? make_joint(p, err)
                : gdfo_error_no_memory(err, "scores");
 }
@@ -360,6 +402,33 @@ static void average(struct prediction *p, size_t n)
     }
 }
 
+/* The partner's word, alone or beside what the teacher's voices say. */
+static enum gdfo_status ask_partner(struct prediction *p, struct gdfo_error *err)
+{
+    const struct gdfo_artefact_partner *partner = &p->artefact->partner;
+    const struct gdfo_partner_weights w = {partner->weight_teacher, partner->weight};
+    const struct gdfo_model *model = p->parts.partner_model;
+    const size_t n_labels = gdfo_task_n_labels(p->parts.task);
+    float *features = gdfo_mem_array(p->texts.n * gdfo_partner_width(model), sizeof *features);
+    enum gdfo_status status = features
+                                  ? gdfo_partner_features(model, p->deps->pool, p->texts.bodies,
+                                                          p->texts.n, features, err)
+                                  : gdfo_error_no_memory(err, "student's features");
+    if (status == GDFO_STATUS_OK) {
+        gdfo_partner_apply(partner->head, features, p->texts.n, p->partner);
+    }
+    gdfo_mem_free(features);
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < p->texts.n; i++) {
+        float *row = p->scores + i * n_labels;
+        if (n_voices(p) > 0) {
+            gdfo_partner_join(row, p->partner + i * n_labels, &w, n_labels, row);
+        } else {
+            memcpy(row, p->partner + i * n_labels, n_labels * sizeof *row);
+        }
+    }
+    return status;
+}
+
 static enum gdfo_status ask_all(struct prediction *p, struct gdfo_error *err)
 {
     size_t n_lp = p->texts.n * gdfo_task_n_labels(p->parts.task);
@@ -373,10 +442,10 @@ static enum gdfo_status ask_all(struct prediction *p, struct gdfo_error *err)
     }
     if (status == GDFO_STATUS_OK && is_joint(p)) {
         gdfo_head_apply(p->artefact->head, p->joint_lp, p->joint_features, p->texts.n, p->scores);
-    } else if (status == GDFO_STATUS_OK) {
+    } else if (status == GDFO_STATUS_OK && n_voices(p) > 0) {
         average(p, n_voices(p));
     }
-    return status;
+    return status == GDFO_STATUS_OK && p->partner ? ask_partner(p, err) : status;
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------
@@ -401,7 +470,7 @@ static void write_row(const struct prediction *p, struct gdfo_json_writer *w, si
         }
         gdfo_json_close(w, '}');
     }
-    gdfo_json_put_num(w, "mass", mass);
+    gdfo_json_put_num(w, "mass", n_voices(p) > 0 ? mass : (double)NAN);
     gdfo_json_put_bool(w, "truncated", p->truncated[row]);
     gdfo_json_close(w, '}');
 }
@@ -441,6 +510,7 @@ static void prediction_deinit(struct prediction *p)
     gdfo_mem_free(p->joint_features);
     gdfo_mem_free(p->scores);
     gdfo_mem_free(p->votes);
+    gdfo_mem_free(p->partner);
     gdfo_mem_free(p->mass);
     gdfo_mem_free(p->wide);
     gdfo_mem_free(p->truncated);

@@ -7,14 +7,15 @@
 /*
  * New texts under a tuned prompt, through the job's own teacher, template and head. A predictor is
  * opened for one job and checkpoint, used by one worker, and closed; its queries are counted as
- * service calls.
+ * service calls. A result with a partner needs the partner's model in the models folder.
  */
 enum gdfo_variant {                     /* which parts of the result are used */
-                    GDFO_VARIANT_TUNED, /* the committee where there is one, else prompt and head */
+                    GDFO_VARIANT_TUNED, /* all: committee, or prompt and head; times the partner */
                     GDFO_VARIANT_TUNED_ALONE,   /* the best prompt and its head */
                     GDFO_VARIANT_TUNED_NO_HEAD, /* prompt alone */
                     GDFO_VARIANT_MANUAL,        /* neither: the plain manual prompt */
-                    GDFO_VARIANT_CALIBRATED     /* the plain prompt with its bias per class */
+                    GDFO_VARIANT_CALIBRATED,    /* the plain prompt with its bias per class */
+                    GDFO_VARIANT_STUDENT        /* the partner alone: no query */
 };
 int gdfo_variant_parse(const char *name, enum gdfo_variant *out); /* "tuned", ...; 1 when known */
 

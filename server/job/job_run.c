@@ -108,7 +108,7 @@ static void report_warnings(const struct gdfo_job_deps *deps, const struct gdfo_
         char text[160];
         e.level = GDFO_STORE_INFO;
         (void)snprintf(text, sizeof text,
-                       "auto resolves to %s with the head that cross-validation prefers",
+                       "auto resolves to %s: prompts with the heads that cross-validation prefers",
                        p->spec->ops->resolves_to);
         e.message = text;
         e.data = "{\"code\":\"method_resolved\"}";
@@ -131,7 +131,7 @@ static void mark_files(const struct gdfo_job_deps *deps, const struct gdfo_store
 
 int gdfo_job_validate(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job)
 {
-    const struct gdfo_job_use use = {GDFO_JOB_CHECK, GDFO_PRECISION_F32};
+    const struct gdfo_job_use use = {.purpose = GDFO_JOB_CHECK, .precision = GDFO_PRECISION_F32};
     struct gdfo_job_parts p;
     struct gdfo_error err = {0};
     struct gdfo_store_move m = {.to = GDFO_JOB_QUEUED};
@@ -203,6 +203,8 @@ static void fill_env(struct run *r)
     }
     e->teacher_model = p->teacher_model;
     e->student_model = p->student_model;
+    e->partner_model = p->partner_model;
+    e->partner_sha256 = p->partner_sha256;
     e->is_same_model = p->is_same_model;
     e->student_precision = student_precision(r->use.precision);
     e->pool = r->deps->pool;

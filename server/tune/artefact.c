@@ -8,13 +8,14 @@
 #include <math.h>
 #include <string.h>
 
-#define MAGIC          0x54524147u /* "GART" */
-#define VERSION        3u
-#define VERSION_NO_CUE 2u /* before members had cues of their own, and always had a head */
-#define VERSION_ALONE  1u /* before committees: the same without members */
-#define ROWS_MAX       4096u
-#define WIDTH_MAX      65536u
-#define HEAD_BYTES_MAX ((size_t)64 << 20)
+#define MAGIC              0x54524147u /* "GART" */
+#define VERSION            4u
+#define VERSION_NO_PARTNER 3u /* before a student labelled along */
+#define VERSION_ALONE      1u /* before committees: the same without members */
+#define VERSION_NO_CUE     2u /* before members had cues of their own, and always had a head */
+#define ROWS_MAX           4096u
+#define WIDTH_MAX          65536u
+#define HEAD_BYTES_MAX     ((size_t)64 << 20)
 
 struct gdfo_artefact *gdfo_artefact_create(void)
 {
@@ -54,6 +55,16 @@ enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact *a, size_t n,
     return GDFO_STATUS_OK;
 }
 
+void gdfo_artefact_hand_over(struct gdfo_artefact *to, struct gdfo_artefact *from)
+{
+    to->members = from->members;
+    to->n_members = from->n_members;
+    to->partner = from->partner;
+    from->members = NULL;
+    from->n_members = 0;
+    memset(&from->partner, 0, sizeof from->partner);
+}
+
 void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out)
 {
     double top = -(double)INFINITY;
@@ -84,6 +95,7 @@ void gdfo_artefact_destroy(struct gdfo_artefact *a)
         gdfo_mem_free(a->anchor_ids);
         gdfo_head_destroy(a->head);
         gdfo_head_destroy(a->baseline);
+        gdfo_head_destroy(a->partner.head);
         gdfo_mem_free(a);
     }
 }
@@ -100,6 +112,14 @@ static void save_head(const struct gdfo_head *h, struct gdfo_buf *out)
     }
     gdfo_buf_block(out, bytes.data, bytes.len);
     gdfo_buf_deinit(&bytes);
+}
+
+static void save_partner(const struct gdfo_artefact_partner *p, struct gdfo_buf *out)
+{
+    gdfo_buf_addn(out, p->sha256, sizeof p->sha256);
+    gdfo_buf_f64(out, p->weight_teacher);
+    gdfo_buf_f64(out, p->weight);
+    save_head(p->head, out);
 }
 
 void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
@@ -129,6 +149,7 @@ void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
         gdfo_buf_u32(out, m->cue != NULL);
         gdfo_buf_block(out, m->cue, m->cue ? strlen(m->cue) : 0);
     }
+    save_partner(&a->partner, out);
     if (gdfo_buf_ok(out)) {
         gdfo_buf_u32(out, gdfo_crc32c(0, out->data + start, out->len - start));
     }
@@ -198,7 +219,7 @@ static enum gdfo_status load_member(const struct gdfo_artefact *a, uint32_t vers
                                     struct gdfo_error *err)
 {
     size_t n_floats;
-    enum gdfo_status status;
+    enum gdfo_status status = GDFO_STATUS_OK;
     m->n_prompt_tokens = gdfo_span_u32(s);
     if (m->n_prompt_tokens > ROWS_MAX) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: a member of %u rows",
@@ -239,6 +260,16 @@ static enum gdfo_status load_members(struct gdfo_artefact *a, uint32_t version, 
     return status;
 }
 
+static enum gdfo_status load_partner(struct gdfo_artefact_partner *p, struct gdfo_span *s,
+                                     struct gdfo_error *err)
+{
+    (void)gdfo_span_copy(s, p->sha256, sizeof p->sha256);
+    p->sha256[sizeof p->sha256 - 1] = '\0';
+    p->weight_teacher = gdfo_span_f64(s);
+    p->weight = gdfo_span_f64(s);
+    return load_head(&p->head, s, err);
+}
+
 static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s, uint32_t version,
                                    struct gdfo_error *err)
 {
@@ -257,6 +288,9 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
     }
     if (status == GDFO_STATUS_OK && version > VERSION_ALONE) {
         status = load_members(a, version, s, err);
+    }
+    if (status == GDFO_STATUS_OK && version > VERSION_NO_PARTNER) {
+        status = load_partner(&a->partner, s, err);
     }
     if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,

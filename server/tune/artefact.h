@@ -12,7 +12,8 @@
  * What tuning leaves: the prompt rows, the head on top of them, and the two baselines of the same
  * data (the plain manual prompt and its per-class bias), so that every prediction can be made with
  * and without each part. Where several prompts together label better than one, they are here too,
- * as members of a committee. Saved as one block of bytes, exact to the bit.
+ * as members of a committee; a sentence encoder that labels along is here as their partner. Saved
+ * as one block of bytes, exact to the bit.
  */
 struct gdfo_head;
 
@@ -25,8 +26,17 @@ struct gdfo_artefact_member {
     char *cue;                /* owned; NULL: the task's own */
 };
 
+/* The classifier on a sentence encoder's features (partner.h), and what its word weighs beside
+ * the committee's: the answer is the product of both, each to the power of its weight. */
+struct gdfo_artefact_partner {
+    struct gdfo_head *head; /* owned; NULL: no partner */
+    char sha256[65];        /* of the encoder's files */
+    double weight_teacher, weight;
+};
+
 struct gdfo_artefact {
-    uint32_t n_prompt_tokens, d_model;
+    uint32_t n_prompt_tokens; /* 0: no prompt was judged better than, or beside, the plain one */
+    uint32_t d_model;
     enum gdfo_position position;
     float *rows;            /* [n_prompt_tokens][d_model], owned */
     struct gdfo_head *head; /* on the tuned prompt's answers, owned */
@@ -37,9 +47,10 @@ struct gdfo_artefact {
     /* [n_members], owned: the committee, evenly averaged; or the views of a head that takes the
        answers to several prompts at once */
     struct gdfo_artefact_member *members;
-    uint32_t n_members;                      /* 0, or 2..GDFO_MEMBERS_MAX */
+    uint32_t n_members; /* 0: rows and head alone label */
+    struct gdfo_artefact_partner partner;
     int64_t evals, queries;                  /* spent when it was found */
-    double loss_train, loss_dev, metric_dev; /* with the head or committee; NaN: unknown */
+    double loss_train, loss_dev, metric_dev; /* with all its parts; NaN: unknown */
 };
 
 struct gdfo_artefact *gdfo_artefact_create(void); /* all empty; NULL when out of memory */
@@ -47,6 +58,9 @@ void gdfo_artefact_destroy(struct gdfo_artefact *a);
 /* Ends the members there are and makes room for n empty ones. */
 GDFO_MUST_USE enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact *a, size_t n,
                                                            struct gdfo_error *err);
+
+/* Members and partner move from one to the other, which had none. */
+void gdfo_artefact_hand_over(struct gdfo_artefact *to, struct gdfo_artefact *from);
 
 /* How a committee speaks: the mean of its members' log-probabilities of one row, renormalised.
  * votes [n][n_labels], out [n_labels]. */

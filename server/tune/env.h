@@ -49,6 +49,8 @@ struct gdfo_tune_env {
     const struct gdfo_model
         *teacher_model; /* embedding rows and tokenizer; embedded teachers only */
     const struct gdfo_model *student_model; /* NULL: no student */
+    const struct gdfo_model *partner_model; /* labels beside the teacher (partner.h); NULL: none */
+    const char *partner_sha256;             /* hex, of its files */
     int is_same_model;                      /* the student is made from the teacher's own file */
     enum gdfo_precision student_precision;  /* part of its state: one for a job's whole life */
     struct gdfo_pool *pool;

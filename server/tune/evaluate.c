@@ -206,10 +206,11 @@ enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e, const struct gdfo_promp
 {
     const struct gdfo_tune_env *env = e->env;
     const struct gdfo_tune_set *set = purpose == GDFO_PURPOSE_TRAIN ? &env->train : &env->dev;
-    struct gdfo_question q = {.prompts = *prompts,
-                              .cue = env->cue,
-                              .bodies = set->bodies,
-                              .n = set->n,
-                              .purpose = purpose};
+    struct gdfo_question q = {
+        .prompts = *prompts,
+        .cue = prompts->cue ? (struct gdfo_text){prompts->cue, strlen(prompts->cue)} : env->cue,
+        .bodies = set->bodies,
+        .n = set->n,
+        .purpose = purpose};
     return gdfo_evaluator_ask(e, &q, out, err);
 }

@@ -15,6 +15,7 @@ struct gdfo_evaluator;
 struct gdfo_prompts {
     const float *rows; /* [n][n_prompt_tokens][d_model]; NULL when n_prompt_tokens is 0 */
     uint32_t n, n_prompt_tokens;
+    const char *cue; /* NULL: the task's; GDFO_TEXT_MASK in it where it needs one */
 };
 
 struct gdfo_evaluation {  /* borrowed until the next evaluate */

@@ -12,6 +12,7 @@
 struct gdfo_gallery_entry {
     uint32_t n_prompt_tokens;
     float *rows; /* owned */
+    char *cue;   /* owned, or NULL */
     struct gdfo_head *head;
     float *lp; /* [n_rows][n_labels], owned */
     double loss;
@@ -20,6 +21,7 @@ struct gdfo_gallery_entry {
 static void entry_deinit(struct gdfo_gallery_entry *e)
 {
     gdfo_mem_free(e->rows);
+    gdfo_mem_free(e->cue);
     gdfo_mem_free(e->lp);
     gdfo_head_destroy(e->head);
     memset(e, 0, sizeof *e);
@@ -91,7 +93,8 @@ enum gdfo_status gdfo_gallery_add(struct gdfo_gallery *g, const struct gdfo_pict
     }
     e.lp = gdfo_mem_dup(picture->lp, g->n_rows * g->n_labels * sizeof *e.lp);
     e.rows = n_floats > 0 ? gdfo_mem_dup(picture->rows, n_floats * sizeof *e.rows) : NULL;
-    if (!e.lp || (n_floats > 0 && !e.rows)) {
+    e.cue = gdfo_mem_dup_str(picture->cue);
+    if (!e.lp || (n_floats > 0 && !e.rows) || (picture->cue && !e.cue)) {
         entry_deinit(&e);
         return gdfo_error_no_memory(err, "gallery");
     }
@@ -166,14 +169,15 @@ static enum gdfo_status seat_one(const struct gdfo_gallery_entry *e, size_t d_mo
     size_t n_floats = (size_t)e->n_prompt_tokens * d_model;
     m->n_prompt_tokens = e->n_prompt_tokens;
     m->rows = gdfo_mem_dup(e->rows, n_floats * sizeof *m->rows);
-    return m->rows ? gdfo_head_copy(&m->head, e->head, err)
-                   : gdfo_error_no_memory(err, "committee");
+    m->cue = gdfo_mem_dup_str(e->cue);
+    return m->rows && (m->cue || !e->cue) ? gdfo_head_copy(&m->head, e->head, err)
+                                          : gdfo_error_no_memory(err, "committee");
 }
 
 enum gdfo_status gdfo_gallery_seat(const struct gdfo_gallery *g, const struct gdfo_election *e,
                                    struct gdfo_artefact *a, struct gdfo_error *err)
 {
-    enum gdfo_status status = gdfo_artefact_clear_members(a, e->n > 1 ? e->n : 0, err);
+    enum gdfo_status status = gdfo_artefact_clear_members(a, e->n, err);
     for (size_t i = 0; status == GDFO_STATUS_OK && i < a->n_members; i++) {
         status = seat_one(&g->entries[e->members[i]], g->d_model, &a->members[i], err);
     }
@@ -192,6 +196,8 @@ void gdfo_gallery_save(const struct gdfo_gallery *g, struct gdfo_buf *out)
         gdfo_buf_u32(out, e->n_prompt_tokens);
         gdfo_buf_addn(out, e->rows, (size_t)e->n_prompt_tokens * g->d_model * sizeof *e->rows);
         gdfo_buf_addn(out, e->lp, g->n_rows * g->n_labels * sizeof *e->lp);
+        gdfo_buf_u32(out, e->cue != NULL);
+        gdfo_buf_block(out, e->cue ? e->cue : "", e->cue ? strlen(e->cue) : 0);
         gdfo_head_save(e->head, &head);
         out->is_broken |= head.is_broken;
         gdfo_buf_block(out, head.data, head.len);
@@ -203,6 +209,25 @@ void gdfo_gallery_save(const struct gdfo_gallery *g, struct gdfo_buf *out)
 static enum gdfo_status corrupt(struct gdfo_error *err)
 {
     return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "gallery: cut short");
+}
+
+static enum gdfo_status load_cue(struct gdfo_gallery_entry *e, struct gdfo_span *in,
+                                 struct gdfo_error *err)
+{
+    uint32_t has_cue = gdfo_span_u32(in);
+    size_t n = 0;
+    const void *bytes = gdfo_span_block(in, &n);
+    if (!bytes || has_cue > 1) {
+        return corrupt(err);
+    }
+    if (has_cue) {
+        e->cue = gdfo_mem_array(n + 1, 1);
+        if (!e->cue) {
+            return gdfo_error_no_memory(err, "gallery");
+        }
+        memcpy(e->cue, bytes, n);
+    }
+    return GDFO_STATUS_OK;
 }
 
 static enum gdfo_status load_entry(const struct gdfo_gallery *g, struct gdfo_gallery_entry *e,
@@ -224,6 +249,10 @@ static enum gdfo_status load_entry(const struct gdfo_gallery *g, struct gdfo_gal
     }
     (void)gdfo_span_copy(in, e->rows, n_floats * sizeof *e->rows);
     (void)gdfo_span_copy(in, e->lp, n_lp * sizeof *e->lp);
+    status = load_cue(e, in, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
     bytes = gdfo_span_block(in, &n);
     status = bytes ? gdfo_head_load(&e->head, bytes, n, err) : corrupt(err);
     e->loss = loss_of(g, e->lp);

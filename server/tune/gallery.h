@@ -22,6 +22,7 @@
 struct gdfo_picture {
     uint32_t n_prompt_tokens; /* 0: the plain manual prompt */
     const float *rows;        /* [n_prompt_tokens][d_model], NULL for the plain prompt */
+    const char *cue;          /* NULL: the task's */
     const struct gdfo_head *head;
     const float *lp; /* [n][n_labels] class log-probabilities of the held-out rows */
 };
@@ -63,7 +64,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_gallery_elect(const struct gdfo_gallery *g, 
 /* out [n_rows][n_labels]: what the elected say together. */
 void gdfo_gallery_answers(const struct gdfo_gallery *g, const struct gdfo_election *e, float *out);
 
-/* Copies the elected into the artefact; one or none leave it without members. */
+/* Copies the elected into the artefact; none leaves it without members. */
 GDFO_MUST_USE enum gdfo_status gdfo_gallery_seat(const struct gdfo_gallery *g,
                                                  const struct gdfo_election *e,
                                                  struct gdfo_artefact *a, struct gdfo_error *err);

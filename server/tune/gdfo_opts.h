@@ -4,10 +4,10 @@
 #include "server/tune/search_opts.h"
 
 /* The student's rows: what gdfo adds to the search core's options, and auto shares with it. */
-#define GDFO_SEARCH_OPTS_STUDENT_OF(steps_default)                                                 \
-    GDFO_SEARCH_OPT(distill, BOOL, "true", 0, 0, NULL,                                             \
+#define GDFO_SEARCH_OPTS_STUDENT_OF(steps_default, is_on_default)                                  \
+    GDFO_SEARCH_OPT(distill, BOOL, is_on_default, 0, 0, NULL,                                      \
                     "stage 1: the student learns from answers that were paid for anyway"),         \
-        GDFO_SEARCH_OPT(gradient, BOOL, "true", 0, 0, NULL,                                        \
+        GDFO_SEARCH_OPT(gradient, BOOL, is_on_default, 0, 0, NULL,                                 \
                         "stage 2: the prompt that the frozen student's gradients give"),           \
         GDFO_SEARCH_OPT(search, BOOL, "true", 0, 0, NULL,                                          \
                         "stage 3: search around it on the teacher"),                               \
@@ -50,7 +50,5 @@
             measure_cosine, BOOL, "false", 0, 0, NULL,                                             \
             "research: measure the angle between the student's and the teacher's gradients with "  \
             "the local teacher's own weights; a black box has none, and it is on no meter")
-
-#define GDFO_SEARCH_OPTS_STUDENT GDFO_SEARCH_OPTS_STUDENT_OF("4")
 
 #endif

@@ -215,7 +215,8 @@ static enum gdfo_status make_gallery(struct gdfo_search *s, struct gdfo_error *e
     status = gdfo_gallery_init(&s->gallery, n, gdfo_task_n_labels(s->env.task),
                                s->n_floats / (size_t)s->opts.n_prompt_tokens, gold, err);
     gdfo_mem_free(gold);
-    return status;
+    s->seated = gdfo_mem_array(n, sizeof *s->seated);
+    return status == GDFO_STATUS_OK && !s->seated ? gdfo_error_no_memory(err, "gallery") : status;
 }
 
 static int wants_pupil(const struct gdfo_search_opts *o)
@@ -244,6 +245,9 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     if (status == GDFO_STATUS_OK) {
         status = make_gallery(s, err);
     }
+    if (status == GDFO_STATUS_OK && s->opts.partner && s->env.partner_model) {
+        status = gdfo_search_partner_make(s, err);
+    }
     if (status == GDFO_STATUS_OK) {
         status = first_rows(s, err);
     }
@@ -265,10 +269,11 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     return status;
 }
 
-/* A budget of less than two generations gets two smaller ones: 20 evals are worth a search too. */
+/* What is left for less than two generations gets two smaller ones: 20 evals are worth a search
+ * too. */
 static void fit_popsize(struct gdfo_search *s)
 {
-    int64_t half = (s->caps.evals - 2) / 2;
+    int64_t half = (s->caps.evals - 2 - gdfo_search_n_scouts(s)) / 2;
     if (s->caps.evals > 0 && half < s->opts.popsize) {
         s->opts.popsize = half < POPSIZE_MIN ? POPSIZE_MIN : half;
     }
@@ -293,8 +298,12 @@ enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env
         s->opts.gradient = 1;
         s->opts.search = 0;
         s->opts.n_committee = 1;
+        s->opts.n_cues = 1;
+        s->opts.n_scouts = 0;
+        s->opts.partner = 0;
     }
     s->scale = 1.0;
+    s->env.stop_patience = env->stop_patience > 0 ? env->stop_patience : s->opts.patience;
     s->asked_popsize = s->opts.popsize;
     fit_popsize(s);
     status = build(s, err);
@@ -323,6 +332,9 @@ void gdfo_search_destroy(void *self)
     gdfo_incumbent_deinit(&s->best);
     gdfo_incumbent_deinit(&s->plain);
     gdfo_gallery_deinit(&s->gallery);
+    gdfo_head_destroy(s->partner);
+    gdfo_mem_free(s->partner_votes);
+    gdfo_mem_free(s->seated);
     gdfo_artefact_destroy(s->result);
     gdfo_head_destroy(s->baseline);
     gdfo_mem_free(s->start);
@@ -350,7 +362,7 @@ static int64_t evals_in_tokens(const struct gdfo_meter *m, int64_t cap, int64_t 
     return cap > 0 ? (cap - used) / per_eval - 2 : INT64_MAX;
 }
 
-/* How many more train evals every cap allows, one dev check kept in reserve. */
+/* One dev check is kept in reserve. */
 int64_t gdfo_search_evals_left(const struct gdfo_search *s)
 {
     const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
@@ -375,14 +387,17 @@ int64_t gdfo_search_evals_left(const struct gdfo_search *s)
 enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n, struct gdfo_evaluation *e,
                                  struct gdfo_report *r, struct gdfo_error *err)
 {
-    struct gdfo_prompts p = {s->prompts, n, (uint32_t)s->opts.n_prompt_tokens};
+    struct gdfo_prompts p = {
+        .rows = s->prompts, .n = n, .n_prompt_tokens = (uint32_t)s->opts.n_prompt_tokens};
     size_t n_lp = (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task);
     enum gdfo_status status = gdfo_evaluate(s->evaluator, &p, GDFO_PURPOSE_TRAIN, e, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }
     for (uint32_t i = 0; i < n; i++) {
-        double loss = gdfo_search_objective(s, e->lp + i * n_lp, err);
+        const float *anchors =
+            e->anchors ? e->anchors + (size_t)i * s->env.train.n * s->n_anchors : NULL;
+        double loss = gdfo_search_objective(s, e->lp + i * n_lp, anchors, err);
         s->losses[i] = loss;
         if (isfinite(loss) && (!s->best.is_set || loss < s->best.loss)) {
             gdfo_incumbent_set(&s->best, s->prompts + i * s->n_floats, e, i, loss);
@@ -444,56 +459,46 @@ static int64_t distil_evals(const struct gdfo_search *s)
     return want < s->opts.popsize ? s->opts.popsize : want;
 }
 
-/* Only methods with a student have the switch; without one the search is all there is. */
+/* Only methods with a student have the switch (gdfo_opts.h); without one the search is all there
+ * is. */
 static void enter_search(struct gdfo_search *s)
 {
-    s->stage = s->opts.search || !s->pupil ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
+    int has_switch = s->opts.distill_batch > 0;
+    s->stage = s->opts.search || !has_switch ? GDFO_STAGE_SEARCH : GDFO_STAGE_DONE;
 }
 
-/* One prompt of random words: asked, judged, and for the committee alone. */
-static enum gdfo_status scout_one(struct gdfo_search *s, struct gdfo_incumbent *who, uint64_t seed,
-                                  struct gdfo_report *r, struct gdfo_error *err)
+static enum gdfo_status try_start(struct gdfo_search *s, struct gdfo_report *r,
+                                  struct gdfo_error *err)
 {
-    const struct gdfo_model *m = s->env.teacher_model;
-    struct gdfo_embedding words = {gdfo_model_embed(m), gdfo_model_config(m)->vocab,
-                                   gdfo_model_config(m)->d_model};
-    struct gdfo_prompts one = {s->prompts, 1, (uint32_t)s->opts.n_prompt_tokens};
-    struct gdfo_prompt_words all = {NULL, 0};
     struct gdfo_evaluation e = {0};
-    double loss;
-    enum gdfo_status status =
-        gdfo_soft_prompt_from_vocab(s->prompts, one.n_prompt_tokens, &words, &all, seed, err);
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_evaluate(s->evaluator, &one, GDFO_PURPOSE_TRAIN, &e, err);
-    }
+    enum gdfo_status status;
+    memcpy(s->prompts, s->start, s->n_floats * sizeof *s->prompts);
+    status = gdfo_search_try(s, 1, &e, r, err);
     if (status != GDFO_STATUS_OK) {
         return status;
     }
-    loss = gdfo_search_objective(s, e.lp, err);
-    if (!isfinite(loss)) {
-        return GDFO_STATUS_OK;
+    gdfo_report_metric_add(r, "loss_start", s->losses[0]);
+    status = gdfo_search_judge(s, &s->best, r, err);
+    if (status == GDFO_STATUS_OK && s->experts) {
+        status = gdfo_search_experts_make(s, r, err);
+        status = status == GDFO_STATUS_OK ? gdfo_search_experts_try(s, r, err) : status;
     }
-    gdfo_incumbent_set(who, s->prompts, &e, 0, loss);
-    s->is_scouting = 1;
-    status = gdfo_search_judge(s, who, r, err);
-    s->is_scouting = 0;
     return status;
 }
 
-/* What labels differently from the first prompt is worth most on a committee. A scout is neither
- * the tuned prompt nor the centre of the search: without its head random words say nothing. As many
- * as the budget has room for. */
-static enum gdfo_status scout(struct gdfo_search *s, struct gdfo_report *r, struct gdfo_error *err)
+static void leave_start(struct gdfo_search *s)
 {
-    struct gdfo_incumbent who;
-    enum gdfo_status status =
-        gdfo_incumbent_init(&who, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
-    for (int64_t i = 0;
-         status == GDFO_STATUS_OK && i < s->opts.n_scouts && gdfo_search_evals_left(s) > 0; i++) {
-        status = scout_one(s, &who, s->env.seed * 1000003 + (uint64_t)i + 1, r, err);
+    s->evals_at_distil_end = distil_evals(s);
+    if (gdfo_search_n_scouts(s) > 0) { /* a scout that gains nothing says nothing of the search */
+        s->n_checks_without_gain = 0;
     }
-    gdfo_incumbent_deinit(&who);
-    return status;
+    if (s->map || (s->opts.distill && s->opts.distillation == GDFO_DISTILLATION_PUBLISHED)) {
+        s->stage = GDFO_STAGE_DISTIL;
+    } else if (s->opts.gradient) { /* repaired without a gradient is a search alone */
+        s->stage = GDFO_STAGE_GRADIENT;
+    } else {
+        enter_search(s);
+    }
 }
 
 /* What a user should know of this run, once. */
@@ -518,7 +523,7 @@ static void report_setting(const struct gdfo_search *s, struct gdfo_report *r)
 static enum gdfo_status start_plain(struct gdfo_search *s, struct gdfo_report *r,
                                     struct gdfo_error *err)
 {
-    struct gdfo_prompts plain = {NULL, 1, 0};
+    struct gdfo_prompts plain = {.n = 1};
     struct gdfo_evaluation e = {0};
     enum gdfo_status status = gdfo_evaluate(s->evaluator, &plain, GDFO_PURPOSE_TRAIN, &e, err);
     if (status != GDFO_STATUS_OK) {
@@ -528,27 +533,12 @@ static enum gdfo_status start_plain(struct gdfo_search *s, struct gdfo_report *r
         gdfo_report_message_add(r, 1, "text_truncated",
                                 "%u train texts were cut to the teacher's context", e.n_truncated);
     }
-    gdfo_incumbent_set(&s->plain, NULL, &e, 0, gdfo_search_objective(s, e.lp, err));
+    gdfo_incumbent_set(&s->plain, NULL, &e, 0, gdfo_search_objective(s, e.lp, e.anchors, err));
     gdfo_report_metric_add(r, "loss_plain_train", s->plain.loss);
+    if (s->partner) {
+        gdfo_search_partner_report(s, r);
+    }
     return gdfo_search_judge_plain(s, r, err);
-}
-
-static enum gdfo_status start_rows(struct gdfo_search *s, struct gdfo_report *r,
-                                   struct gdfo_error *err)
-{
-    struct gdfo_evaluation e = {0};
-    enum gdfo_status status;
-    memcpy(s->prompts, s->start, s->n_floats * sizeof *s->prompts);
-    status = gdfo_search_try(s, 1, &e, r, err);
-    if (status == GDFO_STATUS_OK) {
-        gdfo_report_metric_add(r, "loss_start", s->losses[0]);
-        status = gdfo_search_judge(s, &s->best, r, err);
-    }
-    if (status == GDFO_STATUS_OK && s->experts) {
-        status = gdfo_search_experts_make(s, r, err);
-        status = status == GDFO_STATUS_OK ? gdfo_search_experts_try(s, r, err) : status;
-    }
-    return status == GDFO_STATUS_OK ? scout(s, r, err) : status;
 }
 
 static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
@@ -558,17 +548,29 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
     if (status == GDFO_STATUS_OK) {
         report_setting(s, r);
     }
-    if (status == GDFO_STATUS_OK && !s->opts.student_alone) {
-        status = start_rows(s, r, err);
+    if (status == GDFO_STATUS_OK && gdfo_search_n_scouts(s) > 0) {
+        s->stage = GDFO_STAGE_SCOUT;
+        return status;
     }
-    s->evals_at_distil_end = distil_evals(s);
-    if (s->map || (s->opts.distill && s->opts.distillation == GDFO_DISTILLATION_PUBLISHED)) {
-        s->stage = GDFO_STAGE_DISTIL;
-    } else if (s->opts.gradient) { /* repaired without a gradient is a search alone */
-        s->stage = GDFO_STAGE_GRADIENT;
-    } else {
-        enter_search(s);
+    if (status == GDFO_STATUS_OK && !s->opts.student_alone && gdfo_search_evals_left(s) > 0) {
+        status = try_start(s, r, err);
     }
+    leave_start(s);
+    return status;
+}
+
+/* Prompts for the committee alone, then the first rows of the search. */
+static enum gdfo_status step_scout(struct gdfo_search *s, struct gdfo_report *r,
+                                   struct gdfo_error *err)
+{
+    enum gdfo_status status;
+    if (s->n_scouted < gdfo_search_n_scouts(s)) {
+        status = gdfo_search_scout(s, s->n_scouted, r, err);
+        s->n_scouted++;
+        return status;
+    }
+    status = try_start(s, r, err);
+    leave_start(s);
     return status;
 }
 
@@ -702,6 +704,7 @@ static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
     enum gdfo_status status = GDFO_STATUS_OK;
     switch (s->stage) {
     case GDFO_STAGE_START: return step_start(s, r, err);
+    case GDFO_STAGE_SCOUT: return step_scout(s, r, err);
     case GDFO_STAGE_DISTIL: return s->map ? step_map(s, r, err) : step_generation(s, r, err);
     case GDFO_STAGE_SEARCH: return step_generation(s, r, err);
     case GDFO_STAGE_GRADIENT:
@@ -718,14 +721,15 @@ static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
 
 static const char *stage_name(enum gdfo_search_stage stage)
 {
-    static const char *const names[] = {"start", "distil", "gradient", "search", "done"};
+    static const char *const names[] = {"start", "scout", "distil", "gradient", "search", "done"};
     return names[stage];
 }
 
 /* The least that the next step asks. */
 static int64_t evals_of_step(const struct gdfo_search *s)
 {
-    int is_one = s->opts.student_alone || (s->map && s->stage == GDFO_STAGE_DISTIL);
+    int is_one = s->opts.student_alone || s->stage == GDFO_STAGE_SCOUT ||
+                 (s->map && s->stage == GDFO_STAGE_DISTIL);
     return is_one ? 1 : s->opts.popsize;
 }
 

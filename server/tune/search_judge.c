@@ -1,6 +1,7 @@
 #include "common/mem.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
+#include "server/tune/partner.h"
 #include "server/tune/search_priv.h"
 
 #include <math.h>
@@ -39,17 +40,19 @@ static const struct gdfo_head_score *score_of(const struct gdfo_head *h)
     return gdfo_head_score_of(h, gdfo_head_shape_of(h)->kind);
 }
 
-double gdfo_search_objective(const struct gdfo_search *s, const float *lp, struct gdfo_error *err)
+double gdfo_search_objective(const struct gdfo_search *s, const float *lp, const float *anchors,
+                             struct gdfo_error *err)
 {
     struct gdfo_answers a = {lp, s->env.train.gold, s->env.train.n,
                              gdfo_task_n_labels(s->env.task)};
-    struct gdfo_head_opts o = head_opts(s, GDFO_HEAD_BIAS);
+    const int is_head = s->opts.objective == GDFO_OBJECTIVE_HEAD;
+    struct gdfo_head_opts o = head_opts(s, is_head ? head_kind(s) : GDFO_HEAD_BIAS);
     struct gdfo_head *h = NULL;
     double loss = (double)NAN;
     if (s->opts.objective == GDFO_OBJECTIVE_LABELS) {
         return gdfo_task_loss(s->env.task, &a, NULL);
     }
-    if (fit(s, &o, lp, NULL, &h, err) == GDFO_STATUS_OK) {
+    if (fit(s, &o, lp, is_head ? anchors : NULL, &h, err) == GDFO_STATUS_OK) {
         loss = score_of(h)->loss;
     }
     gdfo_head_destroy(h);
@@ -71,15 +74,14 @@ static void measure(const struct gdfo_search *s, const struct gdfo_head *h,
 }
 
 /* One dev eval; without dev rows the head's own held-out numbers stand in. */
-static enum gdfo_status ask_dev(struct gdfo_search *s, const float *rows, uint32_t n_prompt_tokens,
+static enum gdfo_status ask_dev(struct gdfo_search *s, const struct gdfo_prompts *p,
                                 struct gdfo_evaluation *e, float **out, struct gdfo_error *err)
 {
-    struct gdfo_prompts p = {rows, 1, n_prompt_tokens};
     *out = gdfo_mem_array((size_t)s->env.dev.n * gdfo_task_n_labels(s->env.task), sizeof **out);
     if (!*out) {
         return gdfo_error_no_memory(err, "dev answers");
     }
-    return s->env.dev.n > 0 ? gdfo_evaluate(s->evaluator, &p, GDFO_PURPOSE_DEV, e, err)
+    return s->env.dev.n > 0 ? gdfo_evaluate(s->evaluator, p, GDFO_PURPOSE_DEV, e, err)
                             : GDFO_STATUS_OK;
 }
 
@@ -108,19 +110,26 @@ static float *new_held_out(const struct gdfo_search *s)
     return gdfo_mem_array(n * gdfo_task_n_labels(s->env.task), sizeof(float));
 }
 
+/* who NULL: the plain prompt. */
 static enum gdfo_status fill_result(struct gdfo_search *s, struct gdfo_artefact *a,
                                     const struct gdfo_incumbent *who, struct gdfo_error *err)
 {
     uint32_t n_anchors = 0;
     const int32_t *ids = gdfo_evaluator_anchors(s->evaluator, &n_anchors);
-    a->n_prompt_tokens = (uint32_t)s->opts.n_prompt_tokens;
-    a->d_model = (uint32_t)(s->n_floats / a->n_prompt_tokens);
+    a->n_prompt_tokens = who ? (uint32_t)s->opts.n_prompt_tokens : 0;
+    a->d_model = (uint32_t)(s->n_floats / (size_t)s->opts.n_prompt_tokens);
     a->position = s->env.position;
-    a->rows = gdfo_mem_dup(who->rows, s->n_floats * sizeof *a->rows);
+    a->rows = who ? gdfo_mem_dup(who->rows, s->n_floats * sizeof *a->rows)
+                  : gdfo_mem_array(0, sizeof *a->rows);
     a->n_anchors = n_anchors;
     a->anchor_ids = gdfo_mem_dup(ids, a->n_anchors * sizeof *ids);
     return a->rows && a->anchor_ids ? gdfo_head_copy(&a->baseline, s->baseline, err)
                                     : gdfo_error_no_memory(err, "result");
+}
+
+static int wants_committee(const struct gdfo_search *s)
+{
+    return s->opts.n_committee > 1 || s->partner;
 }
 
 static enum gdfo_status new_result(struct gdfo_search *s, const struct gdfo_incumbent *who,
@@ -141,6 +150,12 @@ static enum gdfo_status new_result(struct gdfo_search *s, const struct gdfo_incu
     a->metric_dev = s->env.dev.n > 0 ? j.metric : (double)NAN;
     a->head = *head;
     *head = NULL;
+    if (s->result && wants_committee(s)) { /* whose numbers the result's are */
+        a->loss_train = s->result->loss_train;
+        a->loss_dev = s->result->loss_dev;
+        a->metric_dev = s->result->metric_dev;
+        gdfo_artefact_hand_over(a, s->result);
+    }
     gdfo_artefact_destroy(s->result);
     s->result = a;
     return GDFO_STATUS_OK;
@@ -168,7 +183,7 @@ static enum gdfo_status hang(struct gdfo_search *s, struct gdfo_picture *p, floa
                              const struct gdfo_evaluation *e, struct gdfo_error *err)
 {
     size_t n_train = s->env.train.n;
-    if (s->opts.n_committee < 2) {
+    if (!wants_committee(s)) {
         return GDFO_STATUS_OK;
     }
     if (s->env.dev.n > 0) {
@@ -179,52 +194,111 @@ static enum gdfo_status hang(struct gdfo_search *s, struct gdfo_picture *p, floa
     return gdfo_gallery_add(&s->gallery, p, err);
 }
 
-/* The committee's dev numbers, or without dev rows its held-out ones. */
-static void judge_committee(const struct gdfo_search *s, const struct gdfo_election *e, float *out,
-                            struct judged *j)
+/* The dev numbers of what labels in the end, or without dev rows its held-out ones. */
+static struct judged judge_together(const struct gdfo_search *s, const float *lp)
 {
     size_t first = s->env.dev.n > 0 ? s->env.train.n : 0;
     size_t n_labels = gdfo_task_n_labels(s->env.task);
-    struct gdfo_answers a = {out + first * n_labels, s->gallery.gold + first,
+    struct gdfo_answers a = {lp + first * n_labels, s->gallery.gold + first,
                              s->gallery.n_rows - first, n_labels};
     struct gdfo_loss_spec ce = {GDFO_LOSS_CE, 0};
-    gdfo_gallery_answers(&s->gallery, e, out);
-    j->loss = gdfo_loss_mean(&ce, &a, NULL);
-    j->metric = gdfo_task_metric(s->env.task, &a);
+    return (struct judged){gdfo_loss_mean(&ce, &a, NULL), gdfo_task_metric(s->env.task, &a)};
 }
 
-/* Elects the committee anew and makes it part of the result, which is worth keeping when the
- * held-out loss of what labels (committee or best prompt) has fallen. */
-static enum gdfo_status reelect(struct gdfo_search *s, float *scratch, struct gdfo_report *r,
+/*
+ * Whether votes label worse than what is seated, by more than one standard error of the paired
+ * difference. Otherwise the newer takes the seats: it is elected from more prompts, and the least
+ * loss of many elections would be luck for the most part.
+ */
+static int is_worse(const struct gdfo_search *s, const float *votes)
+{
+    const struct gdfo_gallery *g = &s->gallery;
+    double n = (double)g->n_rows;
+    double mean = 0;
+    double square = 0;
+    for (size_t i = 0; i < g->n_rows; i++) {
+        mean += (-(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i]) / n;
+    }
+    for (size_t i = 0; i < g->n_rows; i++) {
+        double d = -(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i] - mean;
+        square += d * d;
+    }
+    return s->n_seated > 0 && n > 1 && mean > sqrt(square / (n - 1) / n);
+}
+
+static void take_seats(struct gdfo_search *s, const float *votes, struct judged j)
+{
+    const struct gdfo_gallery *g = &s->gallery;
+    double sum = 0;
+    for (size_t i = 0; i < g->n_rows; i++) {
+        s->seated[i] = -votes[i * g->n_labels + g->gold[i]];
+        sum += (double)s->seated[i];
+    }
+    s->result->loss_train = sum / (double)g->n_rows;
+    s->result->loss_dev = s->env.dev.n > 0 ? j.loss : (double)NAN;
+    s->result->metric_dev = s->env.dev.n > 0 ? j.metric : (double)NAN;
+}
+
+/* Elects the committee anew, weighs the partner beside it, and makes both part of the result. */
+static enum gdfo_status reelect(struct gdfo_search *s, float *votes, struct gdfo_report *r,
                                 struct gdfo_error *err)
 {
     struct gdfo_election e;
+    struct gdfo_partner_weights w = {1, 0};
     struct judged j;
     enum gdfo_status status = gdfo_gallery_elect(&s->gallery, (size_t)s->opts.n_committee, &e, err);
-    if (status != GDFO_STATUS_OK || e.n < 2) {
+    if (status != GDFO_STATUS_OK || e.n == 0) {
+        return status;
+    }
+    gdfo_gallery_answers(&s->gallery, &e, votes);
+    gdfo_report_metric_add(r, "loss_committee", e.loss);
+    if (s->partner) {
+        w = gdfo_search_partner_join(s, votes);
+    }
+    if (is_worse(s, votes)) {
         return status;
     }
     status = gdfo_gallery_seat(&s->gallery, &e, s->result, err);
-    judge_committee(s, &e, scratch, &j);
-    s->result->loss_train = e.loss;
-    s->result->loss_dev = s->env.dev.n > 0 ? j.loss : (double)NAN;
-    s->result->metric_dev = s->env.dev.n > 0 ? j.metric : (double)NAN;
-    gdfo_report_metric_add(r, "loss_committee", e.loss);
+    if (status == GDFO_STATUS_OK && s->partner) {
+        status = gdfo_search_partner_seat(s, &w, s->result, err);
+        gdfo_report_metric_add(r, "weight_student", w.partner);
+    }
+    j = judge_together(s, votes);
+    take_seats(s, votes, j);
+    gdfo_report_metric_add(r, "loss_held_out", s->result->loss_train);
     gdfo_report_metric_add(r, "n_committee", (double)e.n);
     gdfo_report_metric_add(r, "loss_dev", j.loss);
     add_metric_dev(s, r, j.metric);
     r->has_new_best = 1;
-    r->best_rank = -e.loss;
     r->best_value = j.metric;
     return status;
 }
 
+/* Where a committee labels, its number is the result's, and the newest ranks first. */
+static void rank_committee(struct gdfo_search *s, struct gdfo_report *r)
+{
+    if (r->has_new_best) {
+        s->n_seated++;
+        r->best_rank = (double)s->n_seated;
+        r->best_value = s->env.dev.n > 0 ? s->result->metric_dev : r->best_value;
+    }
+}
+
+/* What early stop watches falls by this share of itself, or it is no gain: a committee elected from
+ * more prompts is nearly always a little better on the rows that elect it. */
+#define GAIN_SHARE 0.01
+
 /* Early stop counts checks since the selection's number last fell by enough. */
 static void count_gain(struct gdfo_search *s, struct gdfo_report *r)
 {
-    double value = s->env.select_by_metric ? -r->best_value : -r->best_rank;
-    int is_gain =
-        r->has_new_best && (!s->has_gain_value || value < s->gain_value - s->env.stop_min_delta);
+    const int is_together = wants_committee(s);
+    double value = s->env.select_by_metric ? -r->best_value
+                   : is_together           ? s->result->loss_train
+                                           : -r->best_rank;
+    double least = is_together && !s->env.select_by_metric ? GAIN_SHARE * s->gain_value : 0;
+    int is_gain;
+    least = s->env.stop_min_delta > least ? s->env.stop_min_delta : least;
+    is_gain = r->has_new_best && (!s->has_gain_value || value < s->gain_value - least);
     s->n_checks_without_gain = is_gain ? 0 : s->n_checks_without_gain + 1;
     if (is_gain) {
         s->gain_value = value;
@@ -236,8 +310,16 @@ static void count_gain(struct gdfo_search *s, struct gdfo_report *r)
     }
 }
 
+static void book(struct gdfo_search *s, struct gdfo_report *r)
+{
+    const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
+    s->result->evals = r->has_new_best ? m->evals : s->result->evals;
+    s->result->queries = r->has_new_best ? m->queries : s->result->queries;
+    count_gain(s, r);
+}
+
 /* Everything after the dev rows were asked. */
-static enum gdfo_status settle(struct gdfo_search *s, struct gdfo_incumbent *who,
+static enum gdfo_status settle(struct gdfo_search *s, const struct gdfo_search_subject *subject,
                                struct gdfo_head **head, struct judged j, float *held_out,
                                struct gdfo_report *r, struct gdfo_error *err)
 {
@@ -245,27 +327,26 @@ static enum gdfo_status settle(struct gdfo_search *s, struct gdfo_incumbent *who
     gdfo_report_metric_add(r, "loss_dev", j.loss);
     gdfo_report_metric_add(r, "loss_cv", score_of(*head)->loss);
     add_metric_dev(s, r, j.metric);
-    who->is_checked = 1;
-    if (!s->is_scouting) {
-        status = weigh(s, who, head, j, r, err);
+    subject->who->is_checked = 1;
+    if (!subject->is_scout) {
+        status = weigh(s, subject->who, head, j, r, err);
     }
-    if (status == GDFO_STATUS_OK && s->opts.n_committee > 1) {
+    if (status == GDFO_STATUS_OK && wants_committee(s)) {
         status = reelect(s, held_out, r, err);
+        rank_committee(s, r);
     }
     if (status == GDFO_STATUS_OK && s->result) {
-        const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
-        s->result->evals = r->has_new_best ? m->evals : s->result->evals;
-        s->result->queries = r->has_new_best ? m->queries : s->result->queries;
-        count_gain(s, r);
+        book(s, r);
     }
     return status;
 }
 
-enum gdfo_status gdfo_search_judge(struct gdfo_search *s, struct gdfo_incumbent *who,
-                                   struct gdfo_report *r, struct gdfo_error *err)
+enum gdfo_status gdfo_search_judge_subject(struct gdfo_search *s,
+                                           const struct gdfo_search_subject *subject,
+                                           struct gdfo_report *r, struct gdfo_error *err)
 {
-    uint32_t n_rows = (uint32_t)s->opts.n_prompt_tokens;
     struct gdfo_head_opts o = head_opts(s, head_kind(s));
+    struct gdfo_prompts p = {subject->who->rows, 1, subject->n_prompt_tokens, subject->cue};
     struct gdfo_head *head = NULL;
     struct gdfo_evaluation e = {0};
     float *held_out = new_held_out(s);
@@ -275,23 +356,30 @@ enum gdfo_status gdfo_search_judge(struct gdfo_search *s, struct gdfo_incumbent 
         held_out ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "held-out answers");
     o.held_out = held_out;
     if (status == GDFO_STATUS_OK) {
-        status = fit(s, &o, who->lp, who->anchors, &head, err);
+        status = fit(s, &o, subject->who->lp, subject->who->anchors, &head, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = ask_dev(s, who->rows, n_rows, &e, &scratch, err);
+        status = ask_dev(s, &p, &e, &scratch, err);
     }
     if (status == GDFO_STATUS_OK) {
-        struct gdfo_picture p = {.n_prompt_tokens = n_rows, .rows = who->rows, .head = head};
+        struct gdfo_picture picture = {p.n_prompt_tokens, p.rows, p.cue, head, NULL};
         j = judge_head(s, head, &e, scratch);
-        status = hang(s, &p, held_out, &e, err);
+        status = hang(s, &picture, held_out, &e, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = settle(s, who, &head, j, held_out, r, err);
+        status = settle(s, subject, &head, j, held_out, r, err);
     }
     gdfo_mem_free(scratch);
     gdfo_mem_free(held_out);
     gdfo_head_destroy(head);
     return status;
+}
+
+enum gdfo_status gdfo_search_judge(struct gdfo_search *s, struct gdfo_incumbent *who,
+                                   struct gdfo_report *r, struct gdfo_error *err)
+{
+    struct gdfo_search_subject subject = {who, (uint32_t)s->opts.n_prompt_tokens, NULL, 0};
+    return gdfo_search_judge_subject(s, &subject, r, err);
 }
 
 /* The two baselines: the plain manual prompt, and the same with a bias per class fitted on the
@@ -309,13 +397,17 @@ static void report_plain(const struct gdfo_search *s, struct gdfo_report *r, str
                             calibrated.metric, plain.loss, calibrated.loss);
 }
 
-/* The plain prompt may sit on the committee, under the same kind of head as the tuned ones. */
-static enum gdfo_status hang_plain(struct gdfo_search *s, const struct gdfo_evaluation *e,
-                                   struct gdfo_error *err)
+/*
+ * The plain prompt under the same kind of head as the tuned ones. It may sit on the committee; it
+ * is the result while there is no other, where one is elected or the budget ends here.
+ */
+static enum gdfo_status place_plain(struct gdfo_search *s, const struct gdfo_evaluation *e,
+                                    float *scratch, struct gdfo_report *r, struct gdfo_error *err)
 {
     struct gdfo_head_opts o = head_opts(s, head_kind(s));
     struct gdfo_head *head = NULL;
     float *held_out = new_held_out(s);
+    struct judged j = {0, 0};
     enum gdfo_status status =
         held_out ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "held-out answers");
     o.held_out = held_out;
@@ -324,7 +416,22 @@ static enum gdfo_status hang_plain(struct gdfo_search *s, const struct gdfo_eval
     }
     if (status == GDFO_STATUS_OK) {
         struct gdfo_picture p = {.head = head};
+        j = judge_head(s, head, e, scratch);
         status = hang(s, &p, held_out, e, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        add_metric_dev(s, r, j.metric);
+        r->has_new_best = 1;
+        r->best_rank = -(s->env.dev.n > 0 ? j.loss : score_of(head)->loss);
+        r->best_value = j.metric;
+        status = new_result(s, NULL, &head, j, err);
+    }
+    if (status == GDFO_STATUS_OK && wants_committee(s)) {
+        status = reelect(s, held_out, r, err);
+        rank_committee(s, r);
+    }
+    if (status == GDFO_STATUS_OK) {
+        book(s, r);
     }
     gdfo_head_destroy(head);
     gdfo_mem_free(held_out);
@@ -336,6 +443,7 @@ enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_repo
 {
     struct gdfo_head_opts bias = head_opts(s, GDFO_HEAD_BIAS);
     struct gdfo_head_opts as_is = head_opts(s, GDFO_HEAD_NONE);
+    struct gdfo_prompts p = {.n = 1};
     struct gdfo_head *none = NULL;
     struct gdfo_evaluation e = {0};
     float *scratch = NULL;
@@ -344,12 +452,14 @@ enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_repo
         status = fit(s, &as_is, s->plain.lp, NULL, &none, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = ask_dev(s, NULL, 0, &e, &scratch, err);
+        status = ask_dev(s, &p, &e, &scratch, err);
     }
     if (status == GDFO_STATUS_OK) {
         struct judged plain = judge_head(s, none, &e, scratch);
         report_plain(s, r, plain, judge_head(s, s->baseline, &e, scratch));
-        status = s->opts.n_committee > 1 ? hang_plain(s, &e, err) : status;
+        if (wants_committee(s) || gdfo_search_evals_left(s) <= 0) {
+            status = place_plain(s, &e, scratch, r, err);
+        }
     }
     gdfo_mem_free(scratch);
     gdfo_head_destroy(none);

@@ -12,7 +12,11 @@
  */
 enum gdfo_search_optimiser { GDFO_SEARCH_CMA, GDFO_SEARCH_RANDOM };
 enum gdfo_search_init { GDFO_INIT_INSTRUCTION, GDFO_INIT_VOCAB, GDFO_INIT_ZEROS };
-enum gdfo_search_objective { GDFO_OBJECTIVE_LABELS, GDFO_OBJECTIVE_CALIBRATED };
+enum gdfo_search_objective {
+    GDFO_OBJECTIVE_LABELS,
+    GDFO_OBJECTIVE_CALIBRATED,
+    GDFO_OBJECTIVE_HEAD
+};
 enum gdfo_distillation { GDFO_DISTILLATION_PUBLISHED, GDFO_DISTILLATION_REPAIRED };
 enum gdfo_schedule { GDFO_SCHEDULE_SEQUENTIAL, GDFO_SCHEDULE_INTERLEAVED };
 enum gdfo_search_head {
@@ -33,6 +37,9 @@ struct gdfo_search_opts {
     int64_t n_experts, n_gradient_experts, n_student_experts; /* dfwe; 0 experts: another method */
     int64_t n_scouts;    /* prompts of random words tried before the search */
     int teacher_answers; /* enum gdfo_fake: what reaches the method */
+    int64_t n_cues;      /* plain prompts under so many cues, the task's own counted */
+    int64_t patience;    /* checks without gain that end a search; 0: none do */
+    int partner;         /* a sentence encoder labels along where there is one */
     /* gdfo */
     int distill, gradient, search; /* ablation switches */
     int student_alone;             /* the prompt without one teacher answer in its making */
@@ -59,7 +66,8 @@ struct gdfo_search_opts {
     }
 
 /* Rows that all methods share; defaults where methods differ are arguments. */
-#define GDFO_SEARCH_OPTS_COMMON(optimiser_default, alpha_default, covariance_default)              \
+#define GDFO_SEARCH_OPTS_COMMON(optimiser_default, alpha_default, covariance_default,              \
+                                projection_default)                                                \
     GDFO_SEARCH_OPT(n_prompt_tokens, INT, "10", 1, 200, NULL, "rows of the soft prompt"),          \
         GDFO_SEARCH_OPT(intrinsic_dim, INT, "500", 1, 16384, NULL,                                 \
                         "dimension of the search vector z"),                                       \
@@ -67,7 +75,7 @@ struct gdfo_search_opts {
         GDFO_SEARCH_OPT(optimiser, ENUM, optimiser_default, 0, 0, "cma|random",                    \
                         "how z is searched"),                                                      \
         GDFO_SEARCH_OPT(                                                                           \
-            projection, ENUM, "normal", 0, 0, "normal|uniform|identity|vocab",                     \
+            projection, ENUM, projection_default, 0, 0, "normal|uniform|identity|vocab",           \
             "the fixed map from z to rows; identity needs intrinsic_dim = rows x width"),          \
         GDFO_SEARCH_OPT(step_size, ENUM, "tpa", 0, 0, "csa|tpa", "step-size rule of CMA-ES"),      \
         GDFO_SEARCH_OPT(covariance, ENUM, covariance_default, 0, 0, "full|diagonal|none",          \
@@ -81,8 +89,9 @@ struct gdfo_search_opts {
         GDFO_SEARCH_OPT(instruction, STR, "", 0, 0, NULL,                                          \
                         "text of the first rows, under 64 bytes; empty = made from the labels"),   \
         GDFO_SEARCH_OPT(                                                                           \
-            objective, ENUM, "labels", 0, 0, "labels|calibrated",                                  \
-            "what is searched: the loss of the label words, or that after a bias per class"),      \
+            objective, ENUM, "labels", 0, 0, "labels|calibrated|head",                             \
+            "what is searched: the loss of the label words, that after a bias per class, or the "  \
+            "held-out loss of the head"),                                                          \
         GDFO_SEARCH_OPT(head, ENUM, "auto", 0, 0, "auto|none|bias|anchors",                        \
                         "classifier on top of the answers; auto = what cross-validation prefers"), \
         GDFO_SEARCH_OPT(n_anchors, INT, "128", 0, 128, NULL,                                       \
@@ -90,10 +99,12 @@ struct gdfo_search_opts {
         GDFO_SEARCH_OPT(teacher_answers, ENUM, "real", 0, 0, GDFO_FAKE_CHOICES, GDFO_FAKE_HELP)
 
 /* How many prompts label together, and where the first of them come from. */
-#define GDFO_SEARCH_OPTS_COMMITTEE(committee_default, scouts_default)                              \
+#define GDFO_SEARCH_OPTS_COMMITTEE(committee_default, scouts_default, cues_default)                \
     GDFO_SEARCH_OPT(n_committee, INT, committee_default, 1, 16, NULL,                              \
                     "judged prompts whose answers are averaged; 1 = the best alone"),              \
         GDFO_SEARCH_OPT(n_scouts, INT, scouts_default, 0, 16, NULL,                                \
-                        "prompts of random words tried before the search")
+                        "prompts of random words tried before the search"),                        \
+        GDFO_SEARCH_OPT(n_cues, INT, cues_default, 1, 4, NULL,                                     \
+                        "cues the plain prompt is tried with: the task's own and general ones")
 
 #endif

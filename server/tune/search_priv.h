@@ -6,11 +6,13 @@
 #include "server/teacher/stack.h"
 #include "server/tune/gallery.h"
 #include "server/tune/incumbent.h"
+#include "server/tune/partner.h"
 #include "server/tune/pupil.h"
 #include "server/tune/search.h"
 
 enum gdfo_search_stage {
     GDFO_STAGE_START,
+    GDFO_STAGE_SCOUT,
     GDFO_STAGE_DISTIL,
     GDFO_STAGE_GRADIENT,
     GDFO_STAGE_SEARCH,
@@ -32,6 +34,7 @@ struct gdfo_search {
     int64_t asked_popsize; /* opts.popsize is what the budget allows */
     /* state */
     enum gdfo_search_stage stage;
+    int64_t n_scouted; /* steps of the scout stage that were taken */
     int64_t generation, evals_at_check, evals_at_distil_end, n_checks_without_gain;
     float *start;    /* [P][H] p0 */
     float *centre;   /* [P][H] of the stage under way */
@@ -40,6 +43,11 @@ struct gdfo_search {
     double scale;    /* s */
     struct gdfo_incumbent best, plain;
     struct gdfo_gallery gallery; /* of the judged prompts, when a committee may be elected */
+    struct gdfo_head *partner;   /* NULL: no partner; made by create, like its answers */
+    float *partner_votes;        /* [train rows held out, dev rows][labels] */
+    float *seated;    /* [train rows, dev rows] losses of what labels now: the elected and
+                         their partner */
+    int64_t n_seated; /* how often that changed: the newest ranks first */
     struct gdfo_artefact *result;
     struct gdfo_head *baseline;
     double best_value; /* of selection, lower is better */
@@ -47,18 +55,48 @@ struct gdfo_search {
     double gain_value; /* of early stop: the number at the last gain */
     int has_gain_value;
     /* scratch */
-    int is_scouting; /* what is judged is for the committee alone */
     double *z, *losses;
     float *prompts; /* [popsize][P][H] */
     struct gdfo_tune_budget caps;
 };
 
+/* What is judged: a prompt with the answers it was paid for. */
+struct gdfo_search_subject {
+    struct gdfo_incumbent *who;
+    uint32_t n_prompt_tokens; /* 0: a plain prompt */
+    const char *cue;          /* NULL: the task's */
+    int is_scout;             /* for the committee alone: never the tuned prompt */
+};
+
 /* search_judge.c */
-double gdfo_search_objective(const struct gdfo_search *s, const float *lp, struct gdfo_error *err);
+double gdfo_search_objective(const struct gdfo_search *s, const float *lp, const float *anchors,
+                             struct gdfo_error *err);
+/* A prompt of the search's own size under the task's cue. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_judge(struct gdfo_search *s, struct gdfo_incumbent *who,
                                                  struct gdfo_report *r, struct gdfo_error *err);
+GDFO_MUST_USE enum gdfo_status gdfo_search_judge_subject(struct gdfo_search *s,
+                                                         const struct gdfo_search_subject *subject,
+                                                         struct gdfo_report *r,
+                                                         struct gdfo_error *err);
+/* The baselines; and the plain prompt as the result, until one with rows is judged. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_report *r,
                                                        struct gdfo_error *err);
+
+/* search_partner.c: the partner's features and head, made at create; its number alone; its word
+ * beside the committee's votes [train rows, dev rows][labels], joined in place; its seat. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_partner_make(struct gdfo_search *s,
+                                                        struct gdfo_error *err);
+void gdfo_search_partner_report(const struct gdfo_search *s, struct gdfo_report *r);
+struct gdfo_partner_weights gdfo_search_partner_join(const struct gdfo_search *s, float *votes);
+GDFO_MUST_USE enum gdfo_status gdfo_search_partner_seat(const struct gdfo_search *s,
+                                                        const struct gdfo_partner_weights *w,
+                                                        struct gdfo_artefact *a,
+                                                        struct gdfo_error *err);
+
+/* search_scout.c: what is tried for the committee before the search, one prompt a step. */
+int64_t gdfo_search_n_scouts(const struct gdfo_search *s);
+GDFO_MUST_USE enum gdfo_status gdfo_search_scout(struct gdfo_search *s, int64_t i,
+                                                 struct gdfo_report *r, struct gdfo_error *err);
 
 /* search_gradient.c: the gradient stage, calls included; moves the centre. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_gradient(struct gdfo_search *s, struct gdfo_report *r,

@@ -2,10 +2,12 @@
 #include "server/tune/head.h"
 #include "server/tune/search_map.h"
 
+#include <string.h>
+
 /* Everything a step changes, in one block; what create derives from env and options is not in it.
  */
 #define MAGIC    0x48435253u /* "SRCH" */
-#define VERSION  3u
+#define VERSION  4u
 #define PART_MAX ((size_t)1 << 31)
 
 static void save_meter(const struct gdfo_meter *m, struct gdfo_buf *out)
@@ -30,6 +32,12 @@ static struct gdfo_meter load_meter(struct gdfo_span *in)
     return m;
 }
 
+/* The digest of the encoder that labels along; "" for none. */
+static const char *partner_of(const struct gdfo_search *s)
+{
+    return s->partner && s->env.partner_sha256 ? s->env.partner_sha256 : "";
+}
+
 /* A part as one block: what `save` appended to an empty buffer. */
 static void add_part(struct gdfo_buf *out, struct gdfo_buf *part)
 {
@@ -49,6 +57,7 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     gdfo_buf_u32(out, VERSION);
     gdfo_buf_u32(out, (unsigned)s->stage);
     gdfo_buf_u32(out, (unsigned)(s->has_best_value | s->has_gain_value << 1));
+    gdfo_buf_u64(out, (unsigned long long)s->n_scouted);
     gdfo_buf_u64(out, (unsigned long long)s->generation);
     gdfo_buf_u64(out, (unsigned long long)s->evals_at_check);
     gdfo_buf_u64(out, (unsigned long long)s->evals_at_distil_end);
@@ -75,6 +84,9 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     }
     add_part(out, &part);
     gdfo_gallery_save(&s->gallery, out);
+    gdfo_buf_block(out, partner_of(s), strlen(partner_of(s)));
+    gdfo_buf_u64(out, (unsigned long long)s->n_seated);
+    gdfo_buf_addn(out, s->seated, s->gallery.n_rows * sizeof *s->seated);
     gdfo_buf_addn(out, s->gradient, s->n_floats * sizeof *s->gradient);
     if (s->experts) {
         gdfo_buf_addn(out, s->experts,
@@ -84,6 +96,20 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
         gdfo_search_map_save(s->map, out);
     }
     gdfo_buf_deinit(&part);
+}
+
+/* What create made of the partner is not saved: it must be the same one. */
+static enum gdfo_status check_partner(const struct gdfo_search *s, struct gdfo_span *in,
+                                      struct gdfo_error *err)
+{
+    size_t n = 0;
+    const char *sha256 = gdfo_span_block(in, &n);
+    if (sha256 && n == strlen(partner_of(s)) && memcmp(sha256, partner_of(s), n) == 0) {
+        return GDFO_STATUS_OK;
+    }
+    return gdfo_error_set(err, sha256 ? GDFO_STATUS_CONFLICT : GDFO_STATUS_CORRUPT,
+                          "search state: begun with another student, or with none (SHA-256 %.16s)",
+                          sha256 && n > 15 ? sha256 : "-");
 }
 
 static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
@@ -115,6 +141,13 @@ static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
     if (status == GDFO_STATUS_OK) {
         status = gdfo_gallery_load(&s->gallery, in, err);
     }
+    if (status == GDFO_STATUS_OK) {
+        status = check_partner(s, in, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        s->n_seated = (int64_t)gdfo_span_u64(in);
+        (void)gdfo_span_copy(in, s->seated, s->gallery.n_rows * sizeof *s->seated);
+    }
     (void)gdfo_span_copy(in, s->gradient, s->n_floats * sizeof *s->gradient);
     if (status == GDFO_STATUS_OK && s->experts) {
         (void)gdfo_span_copy(in, s->experts,
@@ -141,6 +174,7 @@ enum gdfo_status gdfo_search_load(void *self, const void *bytes, size_t n, struc
     flags = gdfo_span_u32(&in);
     s->has_best_value = (int)(flags & 1);
     s->has_gain_value = (int)(flags >> 1 & 1);
+    s->n_scouted = (int64_t)gdfo_span_u64(&in);
     s->generation = (int64_t)gdfo_span_u64(&in);
     s->evals_at_check = (int64_t)gdfo_span_u64(&in);
     s->evals_at_distil_end = (int64_t)gdfo_span_u64(&in);

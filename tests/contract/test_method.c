@@ -88,6 +88,7 @@ struct run { /* one method under way */
     struct gdfo_tune_env env;
     struct gdfo_report report;
     double first_loss, last_loss;
+    int has_loss;
     int n_steps;
 };
 
@@ -156,6 +157,8 @@ static void open_run(struct run *r, struct world *w, const struct gdfo_method_op
                                     .budget = {.evals = evals},
                                     .teacher_model = w->tiny.model,
                                     .student_model = w->tiny.model,
+                                    .partner_model = w->tiny.model,
+                                    .partner_sha256 = "5eed",
                                     .is_same_model = 1,
                                     .pool = w->tiny.pool,
                                     .dev_every_evals = 12,
@@ -185,10 +188,12 @@ static void step(struct run *r)
     struct gdfo_error err = {0};
     memset(&r->report, 0, sizeof r->report);
     gdfo_test_ok(r->ops->step(r->self, &r->report, &err), &err);
-    if (r->n_steps++ == 0) {
-        r->first_loss = metric(&r->report, "loss_train");
+    r->n_steps++;
+    if (isfinite(metric(&r->report, "loss_train"))) { /* other cues and scouts have none */
+        r->last_loss = metric(&r->report, "loss_train");
+        r->first_loss = r->has_loss ? r->first_loss : r->last_loss;
+        r->has_loss = 1;
     }
-    r->last_loss = metric(&r->report, "loss_train");
 }
 
 static void run_to_end(struct run *r)
@@ -213,9 +218,9 @@ static const struct gdfo_method_ops *at(size_t i)
 
 static void the_budget_is_never_passed(void **state)
 {
-    static const int64_t caps[] = {2, 8, 9, 31, 50};
+    static const int64_t caps[] = {1, 2, 3, 8, 9, 31};
     for (size_t i = 0; at(i); i++) {
-        for (size_t k = 0; k < 5; k++) {
+        for (size_t k = 0; k < sizeof caps / sizeof caps[0]; k++) {
             struct run r;
             open_run(&r, *state, at(i), caps[k], NULL);
             run_to_end(&r);
@@ -231,15 +236,17 @@ static void the_budget_is_never_passed(void **state)
     }
 }
 
-/* 11 evals are less than two generations of six: they become two of four, and a search takes place.
- */
+/* 11 evals beside what is tried before the search (auto: two cues, four scouts) are less than two
+ * generations of six: they become two of four, and a search takes place. */
 static void a_small_budget_still_searches(void **state)
 {
     for (size_t i = 0; at(i); i++) {
+        int64_t before = at(i)->takes_partner ? 6 : 0;
         struct run r;
-        open_run(&r, *state, at(i), 11, NULL);
+        open_run(&r, *state, at(i), 11 + before, NULL);
         run_to_end(&r);
-        assert_in_range(gdfo_stack_meter(r.stack)->evals, searches(at(i)) ? 9 : 6, 11);
+        assert_in_range(gdfo_stack_meter(r.stack)->evals, searches(at(i)) ? 9 + before : 6,
+                        11 + before);
         close_run(&r);
     }
 }
@@ -401,6 +408,7 @@ static void check_result_bytes(void *engine, const char *method, uint32_t member
     assert_non_null(a->head);
     assert_non_null(a->baseline);
     assert_in_range(a->n_members, members_least, GDFO_MEMBERS_MAX);
+    assert_int_equal(a->partner.head != NULL, r.ops->takes_partner);
     gdfo_artefact_save(a, &again);
     assert_int_equal(bytes.len, again.len);
     assert_memory_equal(bytes.data, again.data, bytes.len);
@@ -422,7 +430,75 @@ static void the_result_survives_its_bytes(void **state)
 
 static void a_committee_survives_its_bytes(void **state)
 {
-    check_result_bytes(*state, "auto", 2);
+    check_result_bytes(*state, "auto", 1);
+}
+
+/* With one eval the result is the plain prompt with its head; auto's other cues are members with
+ * cues of their own, and its partner is there from the first call on. */
+static void few_evals_are_worth_a_result(void **state)
+{
+    for (size_t i = 0; at(i); i++) {
+        struct run r;
+        const struct gdfo_artefact *a;
+        open_run(&r, *state, at(i), 1, NULL);
+        run_to_end(&r);
+        a = r.ops->result(r.self);
+        assert_int_equal(a->n_prompt_tokens, 0);
+        assert_int_equal(a->d_model, 64);
+        assert_non_null(a->head);
+        assert_int_equal(a->evals, 1);
+        assert_int_equal(a->partner.head != NULL, at(i)->takes_partner);
+        assert_int_equal(isfinite(metric(&r.report, "loss_student_alone")), at(i)->takes_partner);
+        close_run(&r);
+    }
+}
+
+static void other_cues_sit_on_auto_s_committee(void **state)
+{
+    struct run r;
+    const struct gdfo_artefact *a;
+    int n_own = 0;
+    open_run(&r, *state, gdfo_method_find("auto"), 3, NULL);
+    run_to_end(&r);
+    assert_int_equal(r.n_steps, 3); /* a prompt a step */
+    a = r.ops->result(r.self);
+    assert_int_equal(a->n_prompt_tokens, 0);
+    assert_in_range(a->n_members, 1, 3);
+    for (uint32_t i = 0; i < a->n_members; i++) {
+        assert_int_equal(a->members[i].n_prompt_tokens, 0);
+        n_own += a->members[i].cue != NULL;
+    }
+    assert_in_range(n_own, 1, 2);
+    assert_string_equal(a->partner.sha256, "5eed");
+    close_run(&r);
+}
+
+/* The teacher here knows little and the search gains little: it ends long before its budget. */
+static void auto_stops_when_nothing_is_gained(void **state)
+{
+    struct run r;
+    open_run(&r, *state, gdfo_method_find("auto"), 600, NULL);
+    run_to_end(&r);
+    assert_string_equal(r.report.reason, "early_stopped");
+    assert_in_range(gdfo_stack_meter(r.stack)->evals, 20, 400);
+    close_run(&r);
+}
+
+static void a_state_of_another_student_is_refused(void **state)
+{
+    struct run r;
+    struct gdfo_buf saved;
+    struct gdfo_error err = {0};
+    open_run(&r, *state, gdfo_method_find("auto"), 26, NULL);
+    step(&r);
+    state_of(&r, &saved);
+    r.ops->destroy(r.self);
+    r.env.partner_sha256 = "0dd";
+    gdfo_test_ok(r.ops->create(&r.self, &r.env, r.options, &err), &err);
+    assert_int_equal(r.ops->load(r.self, saved.data, saved.len, &err), GDFO_STATUS_CONFLICT);
+    assert_non_null(strstr(err.text, "another student"));
+    gdfo_buf_deinit(&saved);
+    close_run(&r);
 }
 
 /* ---- head: every kind, alone and on several templates ---- */
@@ -827,6 +903,10 @@ int main(void)
         cmocka_unit_test(the_result_survives_its_bytes),
         cmocka_unit_test(a_committee_survives_its_bytes),
         cmocka_unit_test(every_kind_of_head_is_as_many_calls_as_templates),
+        cmocka_unit_test(few_evals_are_worth_a_result),
+        cmocka_unit_test(other_cues_sit_on_auto_s_committee),
+        cmocka_unit_test(auto_stops_when_nothing_is_gained),
+        cmocka_unit_test(a_state_of_another_student_is_refused),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
         cmocka_unit_test(other_ways_to_distil_resume_too),

@@ -122,10 +122,12 @@ static void read_options(struct prediction *p)
                            gdfo_json_type_name(gdfo_json_type(scores)));
     }
     variant = variant ? variant : "tuned";
-    if (!gdfo_router_has_word("tuned tuned_alone tuned_no_head manual calibrated", variant)) {
+    if (!gdfo_router_has_word("tuned tuned_alone tuned_no_head manual calibrated student",
+                              variant)) {
         gdfo_respond_fault(
             r, "/variant", "invalid_value",
-            "variant is '%.40s'; want tuned, tuned_alone, tuned_no_head, manual or calibrated",
+            "variant is '%.40s'; want tuned, tuned_alone, tuned_no_head, manual, calibrated "
+            "or student",
             variant);
     } else {
         (void)snprintf(p->ask.variant, sizeof p->ask.variant, "%s", variant);

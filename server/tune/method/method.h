@@ -71,7 +71,16 @@ struct gdfo_method_ops {
     const struct gdfo_artefact *(*result)(
         const void *self); /* best so far; NULL before the first */
     void (*destroy)(void *self);
+    /* Whether these options need a student; NULL: needs_student says it of all. */
+    int (*wants_student)(const void *options);
+    /* A sentence encoder labels along where there is one: env's partner_model. 0 by default. */
+    int takes_partner;
 };
+
+static inline int gdfo_method_wants_student(const struct gdfo_method_ops *ops, const void *options)
+{
+    return ops->wants_student ? ops->wants_student(options) : ops->needs_student;
+}
 
 const struct gdfo_method_ops *gdfo_method_at(size_t index); /* registry order; NULL past the last */
 const struct gdfo_method_ops *gdfo_method_find(const char *name);

@@ -89,7 +89,7 @@ class Story(Case):
             self.assertGreater(len(files['peft/adapter_model.safetensors']), 4 * 64 * 4)
         shown = json.loads(self.ok('job', 'show', jobs['auto'], '--json').out)
         self.assertEqual(shown['method']['type'], 'auto')
-        self.assertIn('gdfo', self.ok('job', 'events', jobs['auto']).out)
+        self.assertIn('committee', self.ok('job', 'events', jobs['auto']).out)
 
     def test_pause_resume_and_cancel(self):
         self.write_task()

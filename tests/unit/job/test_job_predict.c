@@ -222,11 +222,11 @@ static void an_input_of_the_wrong_shape_is_named(void **state)
 
 static void variants_are_told_by_name(void **state)
 {
-    static const char *const names[] = {"tuned", "tuned_alone", "tuned_no_head", "manual",
-                                        "calibrated"};
+    static const char *const names[] = {"tuned",  "tuned_alone", "tuned_no_head",
+                                        "manual", "calibrated",  "student"};
     static const char *const wrong[] = {"", "Tuned", "plain"};
     (void)state;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         enum gdfo_variant v = GDFO_VARIANT_TUNED;
         assert_int_equal(gdfo_variant_parse(names[i], &v), 1);
         assert_int_equal(v, i);

@@ -223,7 +223,7 @@ static void defaults_are_shown(void **state)
     gdfo_buf_init(&canon, 1 << 20);
     assert_string_equal(parse("{\"model\":\"local\",\"training_file\":\"file-1\"}", &canon), "");
     assert_non_null(strstr(canon.data, "\"type\":\"auto\""));
-    assert_non_null(strstr(canon.data, "\"resolved\":\"gdfo\""));
+    assert_non_null(strstr(canon.data, "\"resolved\":\"committee\""));
     assert_non_null(strstr(canon.data, "\"popsize\":20"));
     assert_non_null(strstr(canon.data, "\"n_epochs\":\"auto\""));
     assert_non_null(strstr(canon.data, "\"on_exhausted\":\"finish\""));

@@ -4,8 +4,8 @@
 #include "server/tune/search.h"
 
 static const struct gdfo_opt opts[] = {
-    GDFO_SEARCH_OPTS_COMMON("cma", "1", "full"),
-    GDFO_SEARCH_OPTS_COMMITTEE("1", "0"),
+    GDFO_SEARCH_OPTS_COMMON("cma", "1", "full", "normal"),
+    GDFO_SEARCH_OPTS_COMMITTEE("1", "0", "1"),
     GDFO_SEARCH_OPT(n_experts, INT, "6", 2, 20, NULL,
                     "prompts that are mixed, each with a weight: the dimension of the search; "
                     "intrinsic_dim and projection are not used"),

@@ -3,9 +3,9 @@
 #include "server/tune/gdfo_opts.h"
 #include "server/tune/search.h"
 
-static const struct gdfo_opt opts[] = {GDFO_SEARCH_OPTS_COMMON("cma", "1", "diagonal"),
-                                       GDFO_SEARCH_OPTS_COMMITTEE("1", "0"),
-                                       GDFO_SEARCH_OPTS_STUDENT_OF("0"),
+static const struct gdfo_opt opts[] = {GDFO_SEARCH_OPTS_COMMON("cma", "1", "diagonal", "normal"),
+                                       GDFO_SEARCH_OPTS_COMMITTEE("1", "0", "1"),
+                                       GDFO_SEARCH_OPTS_STUDENT_OF("0", "true"),
                                        {0}};
 
 const struct gdfo_method_ops gdfo_method_gdfo_ops = {

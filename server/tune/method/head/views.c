@@ -55,7 +55,7 @@ static enum gdfo_status ask_rows(struct gdfo_head_method *m, struct gdfo_questio
     const size_t at = m->n_done * m->n_rows + first;
     const char *cue = m->cues[m->n_done];
     enum gdfo_status status;
-    q->prompts = (struct gdfo_prompts){NULL, 1, 0};
+    q->prompts = (struct gdfo_prompts){.n = 1};
     q->cue = cue ? (struct gdfo_text){cue, strlen(cue)} : m->env.cue;
     q->want_hidden = m->want_hidden;
     status = gdfo_evaluator_ask(m->evaluator, q, e, err);

@@ -2,8 +2,9 @@
  */
 #include "server/tune/search.h"
 
-static const struct gdfo_opt opts[] = {
-    GDFO_SEARCH_OPTS_COMMON("random", "1", "full"), GDFO_SEARCH_OPTS_COMMITTEE("1", "0"), {0}};
+static const struct gdfo_opt opts[] = {GDFO_SEARCH_OPTS_COMMON("random", "1", "full", "normal"),
+                                       GDFO_SEARCH_OPTS_COMMITTEE("1", "0", "1"),
+                                       {0}};
 
 const struct gdfo_method_ops gdfo_method_random_ops = {
     .name = "random",
