@@ -58,38 +58,69 @@ static enum gdfo_status load_data(struct gdfo_job_parts *p, struct gdfo_store *s
 void gdfo_job_texts_deinit(struct gdfo_job_texts *t)
 {
     gdfo_buf_deinit(&t->bytes);
+    gdfo_buf_deinit(&t->plain);
     gdfo_mem_free(t->bodies);
+    gdfo_mem_free(t->texts);
     gdfo_mem_free(t->gold);
     memset(t, 0, sizeof *t);
+}
+
+enum gdfo_status gdfo_job_texts_init(struct gdfo_job_texts *t, size_t n, struct gdfo_error *err)
+{
+    gdfo_buf_init(&t->bytes, TEXT_BYTES_MAX);
+    gdfo_buf_init(&t->plain, TEXT_BYTES_MAX);
+    t->bodies = gdfo_mem_array(n, sizeof *t->bodies);
+    t->texts = gdfo_mem_array(n, sizeof *t->texts);
+    t->gold = gdfo_mem_array(n, sizeof *t->gold);
+    return t->bodies && t->texts && t->gold ? GDFO_STATUS_OK
+                                            : gdfo_error_no_memory(err, "examples");
+}
+
+enum gdfo_status gdfo_job_texts_add(struct gdfo_job_texts *t, size_t at,
+                                    const struct gdfo_task *task, const struct gdfo_row *row,
+                                    struct gdfo_error *err)
+{
+    size_t before = t->bytes.len;
+    size_t before_plain = t->plain.len;
+    enum gdfo_status status = gdfo_task_render(task, row, &t->bytes, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    gdfo_buf_add(&t->plain, row->text);
+    if (row->text_b) {
+        gdfo_buf_addf(&t->plain, "\n%s", row->text_b);
+    }
+    t->bodies[at].n = t->bytes.len - before;
+    t->texts[at].n = t->plain.len - before_plain;
+    t->gold[at] = row->label == GDFO_ROW_NO_LABEL ? 0 : row->label;
+    return gdfo_buf_ok(&t->plain) ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "examples");
+}
+
+void gdfo_job_texts_settle(struct gdfo_job_texts *t, size_t n)
+{
+    size_t at = 0;
+    size_t at_plain = 0;
+    for (size_t i = 0; i < n; i++) {
+        t->bodies[i].s = t->bytes.data + at;
+        t->texts[i].s = t->plain.data + at_plain;
+        at += t->bodies[i].n;
+        at_plain += t->texts[i].n;
+    }
+    t->n = (uint32_t)n;
 }
 
 enum gdfo_status gdfo_job_texts_render(struct gdfo_job_texts *t, const struct gdfo_task *task,
                                        const struct gdfo_dataset *d, const uint32_t *which,
                                        size_t n, struct gdfo_error *err)
 {
-    size_t at = 0;
-    gdfo_buf_init(&t->bytes, TEXT_BYTES_MAX);
-    t->bodies = gdfo_mem_array(n, sizeof *t->bodies);
-    t->gold = gdfo_mem_array(n, sizeof *t->gold);
-    if (!t->bodies || !t->gold) {
-        return gdfo_error_no_memory(err, "examples");
+    enum gdfo_status status = gdfo_job_texts_init(t, n, err);
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < n; i++) {
+        status = gdfo_job_texts_add(t, i, task, gdfo_dataset_row(d, which ? which[i] : i), err);
     }
-    for (size_t i = 0; i < n; i++) {
-        const struct gdfo_row *row = gdfo_dataset_row(d, which ? which[i] : i);
-        size_t before = t->bytes.len;
-        enum gdfo_status status = gdfo_task_render(task, row, &t->bytes, err);
-        if (status != GDFO_STATUS_OK) {
-            return status;
-        }
-        t->bodies[i].n = t->bytes.len - before;
-        t->gold[i] = row->label == GDFO_ROW_NO_LABEL ? 0 : row->label;
+    if (status == GDFO_STATUS_OK) {
+        gdfo_job_texts_settle(t, n);
     }
-    for (size_t i = 0; i < n; i++) { /* the buffer has stopped moving */
-        t->bodies[i].s = t->bytes.data + at;
-        at += t->bodies[i].n;
-    }
-    t->n = (uint32_t)n;
-    return GDFO_STATUS_OK;
+    return status;
 }
 
 static enum gdfo_status render_all(struct gdfo_job_parts *p, struct gdfo_error *err)
@@ -352,7 +383,9 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
     enum gdfo_status status;
     memset(p, 0, sizeof *p);
     gdfo_buf_init(&p->train.bytes, 0);
+    gdfo_buf_init(&p->train.plain, 0);
     gdfo_buf_init(&p->dev.bytes, 0);
+    gdfo_buf_init(&p->dev.plain, 0);
     status = read_spec(p, job, err);
     if (status == GDFO_STATUS_OK) {
         status = load_data(p, deps->store, job, err);

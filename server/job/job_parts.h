@@ -26,6 +26,8 @@ struct gdfo_job_deps { /* borrowed */
 struct gdfo_job_texts { /* rendered examples; bodies point into bytes */
     struct gdfo_buf bytes;
     struct gdfo_text *bodies;
+    struct gdfo_buf plain;   /* the same without their template */
+    struct gdfo_text *texts; /* into plain */
     uint32_t *gold;
     uint32_t n;
 };
@@ -76,6 +78,16 @@ GDFO_MUST_USE enum gdfo_status gdfo_job_texts_render(struct gdfo_job_texts *t,
                                                      const struct gdfo_dataset *d,
                                                      const uint32_t *which, size_t n,
                                                      struct gdfo_error *err);
+/* Adds one row: its body to bytes, and its text or texts, a line each, to plain. */
+GDFO_MUST_USE enum gdfo_status gdfo_job_texts_add(struct gdfo_job_texts *t, size_t at,
+                                                  const struct gdfo_task *task,
+                                                  const struct gdfo_row *row,
+                                                  struct gdfo_error *err);
+/* Room for n rows before they are added; afterwards, when the bytes have stopped moving, where
+ * each begins. */
+GDFO_MUST_USE enum gdfo_status gdfo_job_texts_init(struct gdfo_job_texts *t, size_t n,
+                                                   struct gdfo_error *err);
+void gdfo_job_texts_settle(struct gdfo_job_texts *t, size_t n);
 void gdfo_job_texts_deinit(struct gdfo_job_texts *t);
 
 #endif

@@ -223,31 +223,21 @@ static const float *features_of(const struct prediction *p, const struct voice *
 static enum gdfo_status render_inputs(struct prediction *p, struct gdfo_error *err)
 {
     const struct gdfo_job_predict *r = p->request;
-    size_t at = 0;
-    gdfo_buf_init(&p->texts.bytes, (size_t)64 << 20);
-    p->texts.bodies = gdfo_mem_array(r->n_inputs, sizeof *p->texts.bodies);
-    if (!p->texts.bodies) {
-        return gdfo_error_no_memory(err, "inputs");
-    }
-    for (size_t i = 0; i < r->n_inputs; i++) {
+    enum gdfo_status status = gdfo_job_texts_init(&p->texts, r->n_inputs, err);
+    for (size_t i = 0; status == GDFO_STATUS_OK && i < r->n_inputs; i++) {
         struct gdfo_row row = {
             .text = r->inputs[i].text_a, .text_b = r->inputs[i].text_b, .label = GDFO_ROW_NO_LABEL};
-        size_t before = p->texts.bytes.len;
-        enum gdfo_status status = gdfo_task_render(p->parts.task, &row, &p->texts.bytes, err);
+        status = gdfo_job_texts_add(&p->texts, i, p->parts.task, &row, err);
         if (status != GDFO_STATUS_OK) {
             char field[32];
             (void)snprintf(field, sizeof field, "/inputs/%zu", i);
             gdfo_error_at(err, field, NULL);
-            return status;
         }
-        p->texts.bodies[i].n = p->texts.bytes.len - before;
     }
-    for (size_t i = 0; i < r->n_inputs; i++) {
-        p->texts.bodies[i].s = p->texts.bytes.data + at;
-        at += p->texts.bodies[i].n;
+    if (status == GDFO_STATUS_OK) {
+        gdfo_job_texts_settle(&p->texts, r->n_inputs);
     }
-    p->texts.n = (uint32_t)r->n_inputs;
-    return GDFO_STATUS_OK;
+    return status;
 }
 
 static enum gdfo_status make_joint(struct prediction *p, struct gdfo_error *err)
@@ -410,10 +400,9 @@ static enum gdfo_status ask_partner(struct prediction *p, struct gdfo_error *err
     const struct gdfo_model *model = p->parts.partner_model;
     const size_t n_labels = gdfo_task_n_labels(p->parts.task);
     float *features = gdfo_mem_array(p->texts.n * gdfo_partner_width(model), sizeof *features);
-    enum gdfo_status status = features
-                                  ? gdfo_partner_features(model, p->deps->pool, p->texts.bodies,
-                                                          p->texts.n, features, err)
-                                  : gdfo_error_no_memory(err, "student's features");
+    enum gdfo_status status = features ? gdfo_partner_features(model, p->deps->pool, p->texts.texts,
+                                                               p->texts.n, features, err)
+                                       : gdfo_error_no_memory(err, "student's features");
     if (status == GDFO_STATUS_OK) {
         gdfo_partner_apply(partner->head, features, p->texts.n, p->partner);
     }
@@ -528,8 +517,11 @@ enum gdfo_status gdfo_job_predict(const struct gdfo_job_deps *deps,
     struct prediction p = {.deps = deps, .request = request};
     enum gdfo_status status;
     gdfo_buf_init(&p.texts.bytes, 0);
+    gdfo_buf_init(&p.texts.plain, 0);
     gdfo_buf_init(&p.parts.train.bytes, 0);
+    gdfo_buf_init(&p.parts.train.plain, 0);
     gdfo_buf_init(&p.parts.dev.bytes, 0);
+    gdfo_buf_init(&p.parts.dev.plain, 0);
     status = find_prompt(&p, err);
     if (status == GDFO_STATUS_OK) {
         status = load_artefact(&p, err);

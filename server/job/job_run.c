@@ -192,8 +192,8 @@ static void fill_env(struct run *r)
     e->cue = (struct gdfo_text){gdfo_task_cue(p->task), strlen(gdfo_task_cue(p->task))};
     e->position = p->position;
     e->is_added = gdfo_job_adds_rows(p->task);
-    e->train = (struct gdfo_tune_set){p->train.bodies, p->train.gold, p->train.n};
-    e->dev = (struct gdfo_tune_set){p->dev.bodies, p->dev.gold, p->dev.n};
+    e->train = (struct gdfo_tune_set){p->train.bodies, p->train.gold, p->train.n, p->train.texts};
+    e->dev = (struct gdfo_tune_set){p->dev.bodies, p->dev.gold, p->dev.n, p->dev.texts};
     e->budget = (struct gdfo_tune_budget){.evals = spec->head.budget_evals,
                                           .queries = spec->head.budget_queries,
                                           .tokens_in = spec->head.budget_tokens_in,

@@ -22,6 +22,7 @@ struct gdfo_tune_set {              /* rendered examples */
     const struct gdfo_text *bodies; /* [n] */
     const uint32_t *gold;           /* [n] */
     uint32_t n;
+    const struct gdfo_text *texts; /* [n] without the template, for a partner; NULL: the bodies */
 };
 
 struct gdfo_tune_budget { /* 0 = no cap */

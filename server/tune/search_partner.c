@@ -24,8 +24,9 @@ static enum gdfo_status read_texts(const struct gdfo_search *s, float *features,
     const struct gdfo_tune_set *const sets[2] = {&s->env.train, &s->env.dev};
     enum gdfo_status status = GDFO_STATUS_OK;
     for (size_t i = 0; status == GDFO_STATUS_OK && i < 2; i++) {
-        status = gdfo_partner_features(s->env.partner_model, s->env.pool, sets[i]->bodies,
-                                       sets[i]->n, features, err);
+        const struct gdfo_text *texts = sets[i]->texts ? sets[i]->texts : sets[i]->bodies;
+        status = gdfo_partner_features(s->env.partner_model, s->env.pool, texts, sets[i]->n,
+                                       features, err);
         features += sets[i]->n * gdfo_partner_width(s->env.partner_model);
     }
     return status;

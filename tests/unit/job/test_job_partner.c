@@ -109,6 +109,22 @@ static void the_only_encoder_labels_along_by_itself(void **state)
     gdfo_store_job_deinit(&job);
 }
 
+/* What stands around a text for the teacher is nothing that the student reads. */
+static void the_student_reads_the_text_without_its_template(void **state)
+{
+    struct jobs *j = *state;
+    struct jobs_order o = order;
+    struct gdfo_store_job plain = jobs_finish(j, &o);
+    struct gdfo_store_job framed;
+    int64_t n = -1;
+    o.task = ",\"template\":\"All was dark and cold: {text} The end.\"";
+    framed = jobs_finish(j, &o);
+    assert_true(log_odds(j, plain.id, GDFO_VARIANT_STUDENT, &n) ==
+                log_odds(j, framed.id, GDFO_VARIANT_STUDENT, &n));
+    gdfo_store_job_deinit(&plain);
+    gdfo_store_job_deinit(&framed);
+}
+
 /* Another encoder, or none where there was one: the name decides nothing, the digest does. */
 static void a_result_whose_student_is_gone_says_so(void **state)
 {
@@ -202,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(the_only_encoder_labels_along_by_itself),
+        CASE(the_student_reads_the_text_without_its_template),
         CASE(a_result_whose_student_is_gone_says_so),
         cmocka_unit_test_setup_teardown(without_an_encoder_there_is_no_partner, jobs_setup,
                                         jobs_teardown),
