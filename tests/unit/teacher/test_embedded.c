@@ -74,6 +74,26 @@ static void together_and_alone_are_the_same_bits(void **state)
     }
 }
 
+/* A data set may hold a text twice; both get its one answer. */
+static void equal_texts_in_one_call_are_answered_alike(void **state)
+{
+    static const struct gdfo_text twice[3] = {
+        {"The owl flew", 12}, {"A red hen", 9}, {"The owl flew", 12}};
+    struct tiny *t = *state;
+    float rows[2 * D];
+    float lp[3 * 3];
+    float anchor_lp[3 * 5];
+    struct gdfo_error err = {0};
+    struct gdfo_score_req req = request(rows, 1, 2, GDFO_POSITION_SUFFIX);
+    struct gdfo_score_res res = {.lp = lp, .anchor_lp = anchor_lp};
+    make_rows(rows, 2 * D, 5);
+    req.bodies = twice;
+    req.n_examples = 3;
+    gdfo_test_ok(gdfo_teacher_run(t->teacher, &req, &res, &err), &err);
+    assert_memory_equal(lp, lp + 2 * 3, 3 * sizeof *lp);
+    assert_memory_not_equal(lp, lp + 3, 3 * sizeof *lp);
+}
+
 /* Without rows both positions are the plain prompt. */
 static void without_rows_the_position_means_nothing(void **state)
 {
@@ -408,6 +428,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(together_and_alone_are_the_same_bits),
+        cmocka_unit_test(equal_texts_in_one_call_are_answered_alike),
         cmocka_unit_test(without_rows_the_position_means_nothing),
         cmocka_unit_test(rows_of_words_are_those_words),
         cmocka_unit_test(a_label_of_several_tokens_is_the_chain_rule),

@@ -218,9 +218,10 @@ enum gdfo_status gdfo_text_cache_fill(struct gdfo_text_cache *c, struct gdfo_for
     for (size_t i = 0; status == GDFO_STATUS_OK && i < n; i++) {
         struct gdfo_text_entry *e = &c->entries[indices[i]];
         size_t n_ids = kept_ids(e, n_ids_max);
-        if (e->kv && gdfo_kv_positions(e->kv) != n_ids) {
+        size_t n_filled = e->kv ? gdfo_kv_positions(e->kv) : 0;
+        if (n_filled > 0 && n_filled != n_ids) {
             drop_kv(c, e); /* cut at another length under another prompt */
-        }
+        } /* none filled: its run is among those to come, the same text stands here twice */
         if (!e->kv && n_ids > 0) {
             status = prepare_run(c, e, n_ids, n_runs, err);
             n_runs += status == GDFO_STATUS_OK;
