@@ -192,7 +192,7 @@ static void put_band(const struct frame *f, const struct gdfo_plot_line *line, s
 {
     size_t n_spread = 0;
     for (size_t i = 0; i < line->n; i++) {
-        n_spread += isfinite(line->points[i].spread);
+        n_spread += isfinite(line->points[i].spread) ? 1 : 0;
     }
     if (n_spread < 2 || line->is_rule) {
         return;
