@@ -22,6 +22,15 @@ DISK = '40m'
 BALLAST_MIB = 4
 
 
+def stop_once_spent(daemon, evals):
+    """Holds the daemon still (SIGSTOP) as soon as its jobs have spent so much, so that none can end before the fault is there,
+    however busy the machine is. What plays the fault lets it go on."""
+    watch = Watch(daemon)
+    watch.until(lambda: watch.sum('spent_evals') >= evals)
+    daemon.process.send_signal(signal.SIGSTOP)
+    watch.close()
+
+
 class SmallDisk(Survival):
     def setUp(self):
         super().setUp()
@@ -35,6 +44,12 @@ class SmallDisk(Survival):
 
     def fill(self):
         """All but a few pages, at one blow: what is freed by giving up the ballast is not for us."""
+        try:
+            self.take_all()
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
+
+    def take_all(self):
         left = 128 << 10
         with open(os.path.join(self.folder, 'filler'), 'wb') as f:
             while not os.fstat(f.fileno()).st_size:
@@ -44,11 +59,6 @@ class SmallDisk(Survival):
                 except OSError as e:                        # the jobs took some meanwhile
                     self.assertEqual(e.errno, errno.ENOSPC)
                     left *= 2
-
-    def until_spent(self, evals):
-        watch = Watch(self.daemon)
-        watch.until(lambda: watch.sum('spent_evals') >= evals)
-        watch.close()
 
     def check_at_rest(self, jobs):
         for job in jobs.values():
@@ -82,7 +92,7 @@ class SmallDisk(Survival):
 
     def test_jobs_stop_and_go_on_by_themselves(self):
         jobs = submit(self.daemon)
-        self.until_spent(30)
+        stop_once_spent(self.daemon, 30)
         self.fill()
         self.check_at_rest(jobs)
         self.check_refusals(jobs)
@@ -93,7 +103,7 @@ class SmallDisk(Survival):
 
     def test_a_disk_without_room_for_last_words(self):
         jobs = submit(self.daemon)
-        self.until_spent(30)
+        stop_once_spent(self.daemon, 30)
         self.fill()
         self.daemon.until('the ballast to be given up', lambda: not os.path.exists(os.path.join(self.daemon.data, 'ballast')))
         # Somebody else takes what that made free.
@@ -111,7 +121,7 @@ class SmallDisk(Survival):
 
     def test_a_stop_in_between_loses_nothing(self):
         jobs = submit(self.daemon)
-        self.until_spent(30)
+        stop_once_spent(self.daemon, 30)
         self.fill()
         self.check_at_rest(jobs)
         self.assertEqual(self.daemon.stop(), 0, self.daemon.words())
@@ -147,10 +157,9 @@ class NoRoom(Survival):
 
     def test_jobs_that_cannot_write_a_byte_go_on_by_themselves(self):
         jobs = submit(self.daemon)
-        watch = Watch(self.daemon)
-        watch.until(lambda: watch.sum('spent_evals') >= 30)
-        watch.close()
+        stop_once_spent(self.daemon, 30)
         self.limit(0)
+        self.daemon.process.send_signal(signal.SIGCONT)
         self.until_short()
         self.assertFalse(os.path.exists(os.path.join(self.daemon.data, 'ballast')), 'the ballast was not given up')
         self.assertEqual(self.daemon.get('/healthz')['status'], 'ok')
@@ -166,10 +175,9 @@ class NoRoom(Survival):
 
     def test_a_kill_in_between_loses_nothing(self):
         jobs = submit(self.daemon)
-        watch = Watch(self.daemon)
-        watch.until(lambda: watch.sum('spent_evals') >= 30)
-        watch.close()
+        stop_once_spent(self.daemon, 30)
         self.limit(0)
+        self.daemon.process.send_signal(signal.SIGCONT)
         self.until_short()
         self.daemon.stop(signal.SIGKILL)
         self.daemon.start()                                 # its limit ended with it
