@@ -75,7 +75,7 @@ enum gdfo_status gdfo_prompt_check(const struct gdfo_prompt *p, struct gdfo_erro
                               p->n_prompt_tokens, p->d_model, GDFO_PROMPT_TOKENS_MAX,
                               GDFO_PROMPT_WIDTH_MAX);
     }
-    for (size_t i = 0; i < p->n_prompt_tokens * p->d_model; i++) {
+    for (size_t i = 0; i < (1 + p->n_layers) * p->n_prompt_tokens * p->d_model; i++) {
         if (!isfinite(p->rows[i])) {
             return gdfo_error_set(err, GDFO_STATUS_INVALID,
                                   "prompt: number %zu of row %zu is not finite", i % p->d_model,
@@ -87,6 +87,18 @@ enum gdfo_status gdfo_prompt_check(const struct gdfo_prompt *p, struct gdfo_erro
         return gdfo_error_set(err, GDFO_STATUS_INVALID, "prompt: cue is too long or not UTF-8");
     }
     return check_about(p->about, err);
+}
+
+enum gdfo_status gdfo_prompt_check_shallow(const struct gdfo_prompt *p, const char *format,
+                                           struct gdfo_error *err)
+{
+    return p->n_layers > 0
+               ? gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "%s has rows for the input alone; this prompt adds rows before %zu "
+                                "more layers and means nothing without them: want json or "
+                                "safetensors",
+                                format, p->n_layers)
+               : GDFO_STATUS_OK;
 }
 
 enum gdfo_status gdfo_prompt_shape(struct gdfo_prompt *p, int64_t n_prompt_tokens, int64_t d_model,

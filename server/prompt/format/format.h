@@ -14,7 +14,9 @@
  *
  *   .gdfo         "GDFOPRM1", u32 JSON length, JSON, zeros to 64, F32 rows, SHA-256 of all before
  *   safetensors   one tensor prompt_embeddings F32 [P,H]; __metadata__: format=pt and gdfo.*
- * strings PEFT          the two files of a PROMPT_TUNING adapter folder
+ *                 strings. A deep prompt has layer_prompts F32 [L,P,H] too, what is added before
+ *                 the layers that gdfo.layers lists ("3,6,9"); it is written, not read.
+ *   PEFT          the two files of a PROMPT_TUNING adapter folder
  *
  *   struct gdfo_prompt p = {.n_prompt_tokens = 10, .d_model = 576, .rows = rows, ...};
  *   gdfo_prompt_write_gdfo(&p, &buf, &err);
@@ -32,6 +34,10 @@ struct gdfo_prompt {
     const char *cue;   /* UTF-8; NULL = "" */
     const char
         *about; /* a JSON object as text: labels, teacher, scores, job, grid, head; NULL = {} */
+    /* A deep prompt: rows are [1 + n_layers][n_prompt_tokens][d_model], those of the input first.
+       safetensors alone has a place for the others. */
+    size_t n_layers;
+    const uint32_t *layer_ids; /* [n_layers], ascending, from 1 */
 };
 
 /* What a reader made: one block of memory behind the pointers of prompt. */

@@ -10,7 +10,11 @@
 /* INVALID unless the shape is in bounds, every row finite, cue UTF-8 and about a JSON object. */
 GDFO_MUST_USE enum gdfo_status gdfo_prompt_check(const struct gdfo_prompt *p,
                                                  struct gdfo_error *err);
-size_t gdfo_prompt_bytes(const struct gdfo_prompt *p); /* of the rows */
+size_t gdfo_prompt_bytes(const struct gdfo_prompt *p); /* of the rows at the input */
+/* UNSUPPORTED for a deep prompt: `format` would lose what is added before deeper layers. */
+GDFO_MUST_USE enum gdfo_status gdfo_prompt_check_shallow(const struct gdfo_prompt *p,
+                                                         const char *format,
+                                                         struct gdfo_error *err);
 
 const char *gdfo_prompt_position_name(enum gdfo_prompt_position position);
 int gdfo_prompt_position_parse(const char *name, enum gdfo_prompt_position *out); /* 1 if known */

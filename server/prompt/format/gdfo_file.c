@@ -29,6 +29,9 @@ enum gdfo_status gdfo_prompt_write_gdfo(const struct gdfo_prompt *p, struct gdfo
     struct gdfo_buf json;
     size_t start = out->len;
     enum gdfo_status status = gdfo_prompt_check(p, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_prompt_check_shallow(p, ".gdfo", err);
+    }
     if (status != GDFO_STATUS_OK) {
         return status;
     }

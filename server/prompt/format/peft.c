@@ -31,6 +31,9 @@ enum gdfo_status gdfo_prompt_write_peft(const struct gdfo_prompt *p,
                                         struct gdfo_buf *adapter_config, struct gdfo_error *err)
 {
     enum gdfo_status status = gdfo_prompt_check(p, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_prompt_check_shallow(p, "PEFT", err);
+    }
     if (status != GDFO_STATUS_OK) {
         return status;
     }

@@ -4,6 +4,7 @@
 
 #define LENGTH_BYTES 8
 #define TENSOR       "prompt_embeddings"
+#define DEEPER       "layer_prompts"
 
 static void put_tensor(struct gdfo_json_writer *w, const struct gdfo_prompt *p)
 {
@@ -20,6 +21,37 @@ static void put_tensor(struct gdfo_json_writer *w, const struct gdfo_prompt *p)
     gdfo_json_close(w, '}');
 }
 
+/* What a deep prompt adds before further layers, behind the rows of the input. */
+static void put_deeper(struct gdfo_json_writer *w, const struct gdfo_prompt *p)
+{
+    const size_t n = gdfo_prompt_bytes(p);
+    gdfo_json_open(w, DEEPER, '{');
+    gdfo_json_put_str(w, "dtype", "F32");
+    gdfo_json_open(w, "shape", '[');
+    gdfo_json_put_int(w, NULL, (int64_t)p->n_layers);
+    gdfo_json_put_int(w, NULL, (int64_t)p->n_prompt_tokens);
+    gdfo_json_put_int(w, NULL, (int64_t)p->d_model);
+    gdfo_json_close(w, ']');
+    gdfo_json_open(w, "data_offsets", '[');
+    gdfo_json_put_int(w, NULL, (int64_t)n);
+    gdfo_json_put_int(w, NULL, (int64_t)((1 + p->n_layers) * n));
+    gdfo_json_close(w, ']');
+    gdfo_json_close(w, '}');
+}
+
+/* "3,6,9" */
+static void put_layer_ids(struct gdfo_json_writer *w, const struct gdfo_prompt *p)
+{
+    struct gdfo_buf list;
+    gdfo_buf_init(&list, 65536);
+    for (size_t k = 0; k < p->n_layers; k++) {
+        gdfo_buf_addf(&list, "%s%u", k > 0 ? "," : "", p->layer_ids[k]);
+    }
+    gdfo_buf_addc(&list, '\0');
+    gdfo_json_put_str(w, "gdfo.layers", gdfo_buf_ok(&list) ? list.data : "");
+    gdfo_buf_deinit(&list);
+}
+
 static void put_header(const struct gdfo_prompt *p, int with_ours, struct gdfo_buf *json)
 {
     struct gdfo_json_writer w = gdfo_json_writer(json);
@@ -31,9 +63,15 @@ static void put_header(const struct gdfo_prompt *p, int with_ours, struct gdfo_b
         gdfo_json_put_str(&w, "gdfo.bos_before_soft", p->bos_before_soft ? "true" : "false");
         gdfo_json_put_str(&w, "gdfo.cue", p->cue ? p->cue : "");
         gdfo_json_put_str(&w, "gdfo.about", p->about ? p->about : "{}");
+        if (p->n_layers > 0) {
+            put_layer_ids(&w, p);
+        }
     }
     gdfo_json_close(&w, '}');
     put_tensor(&w, p);
+    if (p->n_layers > 0) {
+        put_deeper(&w, p);
+    }
     gdfo_json_close(&w, '}');
     while (gdfo_buf_ok(json) && (LENGTH_BYTES + json->len) % 8 != 0) {
         gdfo_buf_addc(json, ' ');
@@ -48,7 +86,7 @@ void gdfo_prompt_put_safetensors(const struct gdfo_prompt *p, int with_ours, str
     if (gdfo_buf_ok(&json)) {
         gdfo_buf_u64(out, json.len);
         gdfo_buf_addn(out, json.data, json.len);
-        gdfo_buf_addn(out, p->rows, gdfo_prompt_bytes(p));
+        gdfo_buf_addn(out, p->rows, (1 + p->n_layers) * gdfo_prompt_bytes(p));
     } else {
         out->is_broken = 1;
     }
