@@ -106,6 +106,7 @@ static void write_methods(void *ctx, struct gdfo_json_writer *w)
         gdfo_json_open(w, "needs", '{');
         gdfo_json_put_bool(w, "soft_rows", ops->needs_soft_rows);
         gdfo_json_put_bool(w, "student", ops->needs_student);
+        gdfo_json_put_bool(w, "layers", ops->needs_layers);
         gdfo_json_close(w, '}');
         gdfo_json_open(w, "budget", '{');
         gdfo_json_put_int(w, "evals", ops->default_evals);

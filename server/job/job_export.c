@@ -60,6 +60,20 @@ static void put_cue(struct gdfo_json_writer *w, const char *cue)
     gdfo_json_put_str(w, "cue", mask ? text : cue);
 }
 
+/* Words that are averaged into each class beside its own, as token ids. */
+static void write_words(const struct gdfo_artefact *a, struct gdfo_json_writer *w)
+{
+    gdfo_json_open(w, "words", '[');
+    for (uint32_t s = 0; s < a->words.n_sets; s++) {
+        gdfo_json_open(w, NULL, '[');
+        for (uint32_t c = 0; c < a->words.n_labels; c++) {
+            gdfo_json_put_int(w, NULL, a->anchor_ids[a->words.at[s * a->words.n_labels + c]]);
+        }
+        gdfo_json_close(w, ']');
+    }
+    gdfo_json_close(w, ']');
+}
+
 static void write_about(const struct subject *s, struct gdfo_json_writer *w, const char *key)
 {
     const struct gdfo_artefact *a = s->artefact;
@@ -106,6 +120,7 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
         gdfo_json_put_int(w, NULL, a->anchor_ids[i]);
     }
     gdfo_json_close(w, ']');
+    write_words(a, w);
     gdfo_json_close(w, '}');
 }
 
@@ -121,6 +136,19 @@ static enum gdfo_status need_rows(const struct subject *s, const char *format,
                                 format, s->job->method);
 }
 
+static void write_rows(struct gdfo_json_writer *w, const struct gdfo_artefact *a, const float *rows)
+{
+    gdfo_json_open(w, "rows", '[');
+    for (uint32_t r = 0; r < a->n_prompt_tokens; r++) {
+        gdfo_json_open(w, NULL, '[');
+        for (uint32_t i = 0; i < a->d_model; i++) {
+            gdfo_json_put_num(w, NULL, (double)rows[(size_t)r * a->d_model + i]);
+        }
+        gdfo_json_close(w, ']');
+    }
+    gdfo_json_close(w, ']');
+}
+
 static enum gdfo_status as_json(const struct subject *s, struct gdfo_job_export *out,
                                 struct gdfo_error *err)
 {
@@ -132,13 +160,13 @@ static enum gdfo_status as_json(const struct subject *s, struct gdfo_job_export 
     gdfo_json_put_int(&w, "d_model", a->d_model);
     gdfo_json_put_str(&w, "position", a->position == GDFO_POSITION_PREFIX ? "prefix" : "suffix");
     write_about(s, &w, "about");
-    gdfo_json_open(&w, "rows", '[');
-    for (uint32_t r = 0; r < a->n_prompt_tokens; r++) {
-        gdfo_json_open(&w, NULL, '[');
-        for (uint32_t i = 0; i < a->d_model; i++) {
-            gdfo_json_put_num(&w, NULL, (double)a->rows[(size_t)r * a->d_model + i]);
-        }
-        gdfo_json_close(&w, ']');
+    write_rows(&w, a, a->rows);
+    gdfo_json_open(&w, "layers", '[');
+    for (uint32_t k = 0; k < a->n_layer_ids; k++) {
+        gdfo_json_open(&w, NULL, '{');
+        gdfo_json_put_int(&w, "layer", a->layer_ids[k]);
+        write_rows(&w, a, a->rows + (1 + (size_t)k) * a->n_prompt_tokens * a->d_model);
+        gdfo_json_close(&w, '}');
     }
     gdfo_json_close(&w, ']');
     gdfo_json_close(&w, '}');
@@ -156,7 +184,9 @@ static struct gdfo_prompt prompt_of(const struct subject *s)
                                             : GDFO_PROMPT_POSITION_SUFFIX,
                             .rows = a->rows,
                             .cue = cue_of(s),
-                            .about = s->about.data};
+                            .about = s->about.data,
+                            .n_layers = a->n_layer_ids,
+                            .layer_ids = a->layer_ids};
     return p;
 }
 

@@ -118,6 +118,25 @@ static enum gdfo_status want_of(const struct gdfo_job_deps *deps, const struct g
     return gdfo_models_fits(deps->models, want, err);
 }
 
+/* An adapter that shows nothing of its hidden states takes nothing into them either. */
+static enum gdfo_status can_layers(const struct gdfo_job_spec *spec, const char *adapter,
+                                   struct gdfo_error *err)
+{
+    const struct gdfo_teacher_ops *ops = NULL;
+    for (size_t i = 0; (ops = gdfo_teacher_adapter(i)) != NULL; i++) {
+        if (strcmp(ops->name, adapter) == 0) {
+            break;
+        }
+    }
+    return spec->ops->needs_layers && ops && !ops->layer_std
+               ? gdfo_error_set(
+                     err, GDFO_STATUS_UNSUPPORTED,
+                     "method %s adds rows before every layer, and a teacher of adapter "
+                     "%s takes them at its input alone; want an embedded teacher, or bbt",
+                     spec->ops->name, adapter)
+               : GDFO_STATUS_OK;
+}
+
 enum gdfo_status gdfo_job_fits(const struct gdfo_job_deps *deps, const struct gdfo_job_spec *spec,
                                struct gdfo_error *err)
 {
@@ -125,11 +144,11 @@ enum gdfo_status gdfo_job_fits(const struct gdfo_job_deps *deps, const struct gd
     const struct gdfo_model_entry *teacher;
     struct gdfo_models_want want;
     enum gdfo_status status;
-    if (gdfo_models_setup_of(deps->models)->memory_bytes == 0) {
-        return GDFO_STATUS_OK;
-    }
     status = gdfo_store_teacher_get(deps->store, spec->head.model, &row, err);
     if (status == GDFO_STATUS_OK) {
+        status = can_layers(spec, row.adapter, err);
+    }
+    if (status == GDFO_STATUS_OK && gdfo_models_setup_of(deps->models)->memory_bytes > 0) {
         teacher = gdfo_models_find(deps->models, row.model);
         status = teacher ? want_of(deps, spec, teacher, &want, err) : GDFO_STATUS_OK;
     }

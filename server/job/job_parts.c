@@ -310,6 +310,17 @@ static enum gdfo_status check_masked(const struct gdfo_job_parts *p,
     return status;
 }
 
+static enum gdfo_status check_layers(const struct gdfo_job_parts *p, struct gdfo_error *err)
+{
+    return p->spec->ops->needs_layers && !gdfo_teacher_caps(p->teacher)->can_inject_layers
+               ? gdfo_error_set(
+                     err, GDFO_STATUS_UNSUPPORTED,
+                     "method %s adds rows before every layer: this teacher takes them at "
+                     "its input alone; want an embedded teacher, or bbt",
+                     p->spec->ops->name)
+               : GDFO_STATUS_OK;
+}
+
 static enum gdfo_status encode_form(void *ctx, const char *text, size_t n_bytes, int32_t *ids,
                                     size_t cap, size_t *n_ids, struct gdfo_error *err)
 {
@@ -407,6 +418,9 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
     }
     if (status == GDFO_STATUS_OK) {
         status = check_masked(p, deps, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = check_layers(p, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = make_forms(p, err);

@@ -153,6 +153,7 @@ struct voice {
     uint32_t n_prompt_tokens;
     const struct gdfo_head *head;
     const char *cue; /* NULL: the task's own */
+    int is_tuned;    /* the tuned prompt itself: with its deeper layers and its words */
 };
 
 /* One head over the answers to all members: alone it would have nothing to look at. */
@@ -177,10 +178,10 @@ static size_t n_voices(const struct prediction *p)
 static struct voice voice_at(const struct prediction *p, size_t i)
 {
     const struct gdfo_artefact *a = p->artefact;
-    struct voice v = {a->rows, a->n_prompt_tokens, a->head, NULL};
+    struct voice v = {a->rows, a->n_prompt_tokens, a->head, NULL, 1};
     if (is_joint(p)) {
         return (struct voice){a->members[i].rows, a->members[i].n_prompt_tokens, a->head,
-                              a->members[i].cue};
+                              a->members[i].cue, 0};
     }
     switch (p->request->variant) {
     case GDFO_VARIANT_TUNED:
@@ -189,15 +190,21 @@ static struct voice voice_at(const struct prediction *p, size_t i)
             v.n_prompt_tokens = a->members[i].n_prompt_tokens;
             v.head = a->members[i].head;
             v.cue = a->members[i].cue;
+            v.is_tuned = 0;
         }
         return v;
     case GDFO_VARIANT_TUNED_ALONE: return v;
     case GDFO_VARIANT_TUNED_NO_HEAD: v.head = NULL; return v;
-    case GDFO_VARIANT_MANUAL: return (struct voice){NULL, 0, NULL, NULL};
-    case GDFO_VARIANT_CALIBRATED: return (struct voice){NULL, 0, a->baseline, NULL};
+    case GDFO_VARIANT_MANUAL: return (struct voice){NULL, 0, NULL, NULL, 0};
+    case GDFO_VARIANT_CALIBRATED: return (struct voice){NULL, 0, a->baseline, NULL, 0};
     case GDFO_VARIANT_STUDENT: break; /* has no voice */
     }
     return v;
+}
+
+static const struct gdfo_words *words_of(const struct prediction *p, const struct voice *v)
+{
+    return v->is_tuned && p->artefact->words.n_sets > 0 ? &p->artefact->words : NULL;
 }
 
 static size_t anchors_needed(const struct voice *v)
@@ -298,9 +305,11 @@ static struct gdfo_score_req request_of(const struct prediction *p, const struct
     if (v->n_prompt_tokens > 0) {
         req.rows = v->rows;
         req.n_prompt_tokens = v->n_prompt_tokens;
+        req.layer_ids = p->artefact->layer_ids;
+        req.n_layer_ids = v->is_tuned ? p->artefact->n_layer_ids : 0;
     }
     req.want_hidden = hidden_needed(v) > 0;
-    if (anchors_needed(v) > 0) {
+    if (anchors_needed(v) > 0 || words_of(p, v)) {
         req.anchor_ids = p->artefact->anchor_ids;
         req.n_anchors = p->artefact->n_anchors;
     }
@@ -365,6 +374,9 @@ static void score(struct prediction *p, const struct voice *v, size_t at, float 
     if (is_joint(p)) {
         keep_joint(p, v, at);
         return;
+    }
+    if (words_of(p, v)) { /* the mass above is of the label words alone */
+        gdfo_words_apply(words_of(p, v), p->lp, p->anchors, p->artefact->n_anchors, p->texts.n);
     }
     if (v->head) {
         gdfo_head_apply(v->head, p->lp, features_of(p, v), p->texts.n, out);

@@ -246,8 +246,8 @@ enum gdfo_status gdfo_job_spec_parse_method(struct gdfo_job_spec *s, const struc
         int is_later = is_type(s->head.method);
         (void)snprintf(detail, sizeof detail,
                        is_later ? "method %s is not supported by this build"
-                                : "method type \"%s\" is not one of auto, gdfo, bbt, dfwe, head, "
-                                  "random",
+                                : "method type \"%s\" is not one of auto, gdfo, bbt, bbtv2, "
+                                  "bbt-rgb, dfwe, head, random",
                        s->head.method);
         gdfo_job_spec_report(c, "/method", "type", is_later ? "not_supported" : "invalid_value",
                              detail);

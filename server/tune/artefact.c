@@ -9,10 +9,12 @@
 #include <string.h>
 
 #define MAGIC              0x54524147u /* "GART" */
-#define VERSION            4u
+#define VERSION            5u
+#define VERSION_FLAT       4u /* before deep prompts: the same without layers and words */
 #define VERSION_NO_PARTNER 3u /* before a student labelled along */
-#define VERSION_ALONE      1u /* before committees: the same without members */
 #define VERSION_NO_CUE     2u /* before members had cues of their own, and always had a head */
+#define VERSION_ALONE      1u /* before committees: the same without members */
+#define LAYERS_MAX         4096u
 #define ROWS_MAX           4096u
 #define WIDTH_MAX          65536u
 #define HEAD_BYTES_MAX     ((size_t)64 << 20)
@@ -93,6 +95,8 @@ void gdfo_artefact_destroy(struct gdfo_artefact *a)
         end_members(a);
         gdfo_mem_free(a->rows);
         gdfo_mem_free(a->anchor_ids);
+        gdfo_mem_free(a->layer_ids);
+        gdfo_words_deinit(&a->words);
         gdfo_head_destroy(a->head);
         gdfo_head_destroy(a->baseline);
         gdfo_head_destroy(a->partner.head);
@@ -150,6 +154,15 @@ void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
         gdfo_buf_block(out, m->cue, m->cue ? strlen(m->cue) : 0);
     }
     save_partner(&a->partner, out);
+    gdfo_buf_u32(out, a->n_layer_ids);
+    gdfo_buf_addn(out, a->layer_ids, a->n_layer_ids * sizeof *a->layer_ids);
+    if (a->n_layer_ids > 0) {
+        size_t n_first = (size_t)a->n_prompt_tokens * a->d_model;
+        gdfo_buf_addn(out, a->rows + n_first,
+                      (gdfo_artefact_floats(a) - n_first) * sizeof *a->rows);
+    }
+    gdfo_buf_u32(out, a->words.n_labels);
+    gdfo_words_save(&a->words, out);
     if (gdfo_buf_ok(out)) {
         gdfo_buf_u32(out, gdfo_crc32c(0, out->data + start, out->len - start));
     }
@@ -270,6 +283,36 @@ static enum gdfo_status load_partner(struct gdfo_artefact_partner *p, struct gdf
     return load_head(&p->head, s, err);
 }
 
+static enum gdfo_status load_layers(struct gdfo_artefact *a, struct gdfo_span *s,
+                                    struct gdfo_error *err)
+{
+    const size_t n_first = (size_t)a->n_prompt_tokens * a->d_model;
+    uint32_t n = gdfo_span_u32(s);
+    uint32_t n_labels;
+    float *rows;
+    if (n > LAYERS_MAX) {
+        return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: rows before %u layers", n);
+    }
+    if (n > 0) {
+        a->layer_ids = gdfo_mem_array(n, sizeof *a->layer_ids);
+        rows = s->n / sizeof *rows / n >= n_first ? gdfo_mem_array(1 + n, n_first * sizeof *rows)
+                                                  : NULL;
+        if (!a->layer_ids || !rows) {
+            gdfo_mem_free(rows);
+            return gdfo_error_set(err, GDFO_STATUS_CORRUPT,
+                                  "tuned prompt: no rows before %u layers", n);
+        }
+        (void)gdfo_span_copy(s, a->layer_ids, n * sizeof *a->layer_ids);
+        memcpy(rows, a->rows, n_first * sizeof *rows);
+        (void)gdfo_span_copy(s, rows + n_first, n * n_first * sizeof *rows);
+        gdfo_mem_free(a->rows);
+        a->rows = rows;
+        a->n_layer_ids = n;
+    }
+    n_labels = gdfo_span_u32(s);
+    return gdfo_words_load(&a->words, s, n_labels, a->n_anchors, err);
+}
+
 static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s, uint32_t version,
                                    struct gdfo_error *err)
 {
@@ -291,6 +334,9 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
     }
     if (status == GDFO_STATUS_OK && version > VERSION_NO_PARTNER) {
         status = load_partner(&a->partner, s, err);
+    }
+    if (status == GDFO_STATUS_OK && version > VERSION_FLAT) {
+        status = load_layers(a, s, err);
     }
     if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,

@@ -4,6 +4,7 @@
 #include "common/buf.h"
 #include "common/error.h"
 #include "server/teacher/teacher.h"
+#include "server/tune/words.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -51,7 +52,18 @@ struct gdfo_artefact {
     struct gdfo_artefact_partner partner;
     int64_t evals, queries;                  /* spent when it was found */
     double loss_train, loss_dev, metric_dev; /* with all its parts; NaN: unknown */
+    /* A deep prompt: rows is then [1 + n_layer_ids][n_prompt_tokens][d_model], first those of the
+       input (struct gdfo_score_req). Then there are no members. */
+    uint32_t *layer_ids; /* [n_layer_ids], owned */
+    uint32_t n_layer_ids;
+    struct gdfo_words words; /* averaged into the tuned prompt's classes, before the head */
 };
+
+/* Floats of the tuned prompt's rows. */
+static inline size_t gdfo_artefact_floats(const struct gdfo_artefact *a)
+{
+    return (1 + (size_t)a->n_layer_ids) * a->n_prompt_tokens * a->d_model;
+}
 
 struct gdfo_artefact *gdfo_artefact_create(void); /* all empty; NULL when out of memory */
 void gdfo_artefact_destroy(struct gdfo_artefact *a);

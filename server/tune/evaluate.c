@@ -18,6 +18,9 @@ struct gdfo_evaluator {
     int32_t *anchor_ids;
     uint32_t n_anchors;
     enum gdfo_fake fake;
+    const uint32_t *layer_ids; /* of every soft prompt; NULL: none */
+    uint32_t n_layer_ids;
+    const struct gdfo_words *words;
     float *form_lp, *lp, *anchors, *hidden;
     size_t form_cap, lp_cap, anchors_cap, hidden_cap;
 };
@@ -121,6 +124,25 @@ static enum gdfo_status reserve(struct gdfo_evaluator *e, const struct gdfo_ques
     return GDFO_STATUS_OK;
 }
 
+void gdfo_evaluator_set_layers(struct gdfo_evaluator *e, const uint32_t *ids, uint32_t n_layer_ids)
+{
+    e->layer_ids = ids;
+    e->n_layer_ids = n_layer_ids;
+}
+
+void gdfo_evaluator_set_words(struct gdfo_evaluator *e, const struct gdfo_words *words)
+{
+    e->words = words;
+}
+
+static enum gdfo_status hear_cancel(const struct gdfo_tune_env *env, struct gdfo_error *err)
+{
+    if (env->cancel && atomic_load_explicit(env->cancel, memory_order_acquire)) {
+        return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped before the next call");
+    }
+    return GDFO_STATUS_OK;
+}
+
 /* One call: prompts first..first+n-1 on all texts. */
 static enum gdfo_status ask_chunk(struct gdfo_evaluator *e, const struct gdfo_question *q,
                                   uint32_t first, uint32_t n, struct gdfo_score_res *res,
@@ -142,11 +164,15 @@ static enum gdfo_status ask_chunk(struct gdfo_evaluator *e, const struct gdfo_qu
                                  .anchor_ids = e->anchor_ids,
                                  .n_anchors = e->n_anchors,
                                  .want_hidden = q->want_hidden};
+    enum gdfo_status status;
     if (q->prompts.n_prompt_tokens > 0) {
-        req.rows = q->prompts.rows + (size_t)first * q->prompts.n_prompt_tokens * d;
+        req.layer_ids = e->layer_ids;
+        req.n_layer_ids = e->n_layer_ids;
+        req.rows = q->prompts.rows + first * gdfo_score_req_prompt_floats(&req);
     }
-    if (env->cancel && atomic_load_explicit(env->cancel, memory_order_acquire)) {
-        return gdfo_error_set(err, GDFO_STATUS_CANCELLED, "stopped before the next call");
+    status = hear_cancel(env, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
     }
     res->lp = e->form_lp + before * env->n_forms;
     res->anchor_lp = e->anchors + before * e->n_anchors;
@@ -196,6 +222,10 @@ enum gdfo_status gdfo_evaluator_ask(struct gdfo_evaluator *e, const struct gdfo_
         out->lp = e->lp;
         out->anchors = e->n_anchors > 0 ? e->anchors : NULL;
         out->hidden = q->want_hidden ? e->hidden : NULL;
+        if (e->words) {
+            gdfo_words_apply(e->words, e->lp, e->anchors, e->n_anchors,
+                             (size_t)q->prompts.n * q->n);
+        }
     }
     return status == GDFO_STATUS_OK && e->fake != GDFO_FAKE_REAL ? falsify(e, q, err) : status;
 }
@@ -213,4 +243,27 @@ enum gdfo_status gdfo_evaluate(struct gdfo_evaluator *e, const struct gdfo_promp
         .n = set->n,
         .purpose = purpose};
     return gdfo_evaluator_ask(e, &q, out, err);
+}
+
+enum gdfo_status gdfo_evaluate_layer_std(struct gdfo_evaluator *e, const float *rows,
+                                         uint32_t n_prompt_tokens, double *std,
+                                         struct gdfo_error *err)
+{
+    const struct gdfo_tune_env *env = e->env;
+    struct gdfo_score_req req = {.rows = rows,
+                                 .n_prompts = 1,
+                                 .n_prompt_tokens = n_prompt_tokens,
+                                 .d_model =
+                                     gdfo_teacher_caps(gdfo_stack_teacher(env->stack))->d_model,
+                                 .position = env->position,
+                                 .is_added = env->is_added,
+                                 .bodies = env->train.bodies,
+                                 .n_examples = env->train.n,
+                                 .cue = env->cue,
+                                 .forms = env->forms,
+                                 .n_forms = env->n_forms,
+                                 .layer_ids = e->layer_ids,
+                                 .n_layer_ids = e->n_layer_ids};
+    enum gdfo_status status = hear_cancel(env, err);
+    return status == GDFO_STATUS_OK ? gdfo_stack_layer_std(env->stack, &req, std, err) : status;
 }

@@ -4,6 +4,7 @@
 #include "server/teacher/stack.h"
 #include "server/tune/env.h"
 #include "server/tune/fake.h"
+#include "server/tune/words.h"
 
 /*
  * Prompts to answers: builds requests for the metered teacher and turns its answers, one
@@ -43,6 +44,18 @@ void gdfo_evaluator_destroy(struct gdfo_evaluator *e);
 /* Every later answer is made worthless (fake.h); counted and kept by the ledger as the real one. */
 void gdfo_evaluator_fake(struct gdfo_evaluator *e, enum gdfo_fake kind);
 const int32_t *gdfo_evaluator_anchors(const struct gdfo_evaluator *e, uint32_t *n);
+
+/* From here on soft prompts are deep: rows [n][1 + n_layer_ids][n_prompt_tokens][d_model]. ids are
+ * borrowed until destroy. */
+void gdfo_evaluator_set_layers(struct gdfo_evaluator *e, const uint32_t *ids, uint32_t n_layer_ids);
+/* From here on classes are averaged over these words too, the plain prompt's as well. Borrowed
+ * until destroy; NULL: the label words alone. */
+void gdfo_evaluator_set_words(struct gdfo_evaluator *e, const struct gdfo_words *words);
+/* How hidden states spread on their way into the deeper layers, under one soft prompt on the train
+ * set: std [n_layer_ids]. One train eval. */
+GDFO_MUST_USE enum gdfo_status gdfo_evaluate_layer_std(struct gdfo_evaluator *e, const float *rows,
+                                                       uint32_t n_prompt_tokens, double *std,
+                                                       struct gdfo_error *err);
 
 /* The train or dev rows under the job's own cue. CANCELLED between calls when env->cancel is set.
  */

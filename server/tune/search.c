@@ -7,6 +7,7 @@
 #include "server/optim/optim_ops.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
+#include "server/tune/search_demo.h"
 #include "server/tune/search_experts.h"
 #include "server/tune/search_map.h"
 #include "server/tune/search_measure.h"
@@ -77,8 +78,8 @@ static enum gdfo_status optim_values(const struct gdfo_search *s, const struct g
     return status;
 }
 
-enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,
-                                           struct gdfo_error *err)
+enum gdfo_status gdfo_search_make_optim(const struct gdfo_search *s, size_t dim, uint64_t seed,
+                                        struct gdfo_optim **out, struct gdfo_error *err)
 {
     const char *name = s->opts.optimiser == GDFO_SEARCH_CMA ? "cma" : "random_search";
     const struct gdfo_optim_ops *ops = gdfo_optim_find(name);
@@ -86,42 +87,21 @@ enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,
     struct gdfo_optim_spec spec = {
         .name = name,
         .values = values,
-        .dim = gdfo_projection_dim(s->projection),
+        .dim = dim,
         .seed = seed,
         .stop = {.tol_fun = -1, .stagnation_generations = -1, .flat_generations = -1}};
     enum gdfo_status status;
     GDFO_CHECK(ops && ops->values_bytes <= sizeof values);
     status = optim_values(s, ops, values, err);
-    if (status != GDFO_STATUS_OK) {
-        return status;
-    }
-    gdfo_optim_destroy(s->optim);
-    s->optim = NULL;
-    return gdfo_optim_create(&s->optim, &spec, err);
+    return status == GDFO_STATUS_OK ? gdfo_optim_create(out, &spec, err) : status;
 }
 
-/* The instruction whose words the first rows are: the user's, or one made from the labels. */
-static enum gdfo_status instruction_ids(const struct gdfo_search *s, struct gdfo_ids *ids,
-                                        struct gdfo_error *err)
+enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,
+                                           struct gdfo_error *err)
 {
-    const struct gdfo_task *task = s->env.task;
-    struct gdfo_buf text;
-    enum gdfo_status status;
-    gdfo_buf_init(&text, 65536);
-    if (s->opts.instruction[0]) {
-        gdfo_buf_add(&text, s->opts.instruction);
-    } else {
-        gdfo_buf_add(&text, "Answer with one of:");
-        for (size_t i = 0; i < gdfo_task_n_labels(task); i++) {
-            gdfo_buf_addf(&text, "%s%s", i > 0 ? "," : "", gdfo_task_word(task, i, 0));
-        }
-        gdfo_buf_add(&text, ".");
-    }
-    status = gdfo_buf_ok(&text) ? gdfo_tokenizer_encode(gdfo_model_tokenizer(s->env.teacher_model),
-                                                        text.data, text.len, ids, err)
-                                : gdfo_error_no_memory(err, "instruction");
-    gdfo_buf_deinit(&text);
-    return status;
+    gdfo_optim_destroy(s->optim);
+    s->optim = NULL;
+    return gdfo_search_make_optim(s, gdfo_projection_dim(s->projection), seed, &s->optim, err);
 }
 
 static enum gdfo_status first_rows(struct gdfo_search *s, struct gdfo_error *err)
@@ -138,7 +118,7 @@ static enum gdfo_status first_rows(struct gdfo_search *s, struct gdfo_error *err
     } else if (s->opts.prompt_init == GDFO_INIT_VOCAB) {
         status = gdfo_soft_prompt_from_vocab(s->start, n_rows, &e, &all, s->env.seed, err);
     } else {
-        status = instruction_ids(s, &ids, err);
+        status = gdfo_search_instruction(s, &ids, err);
         if (status == GDFO_STATUS_OK) {
             status = gdfo_soft_prompt_from_ids(s->start, n_rows, &e, ids.data, ids.n, err);
         }
@@ -175,8 +155,7 @@ static enum gdfo_status make_memory(struct gdfo_search *s, struct gdfo_error *er
     size_t n_lp = (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task);
     size_t popsize = (size_t)s->opts.popsize;
     enum gdfo_status status;
-    s->n_floats =
-        (size_t)s->opts.n_prompt_tokens * gdfo_model_config(s->env.teacher_model)->d_model;
+    s->n_floats = (size_t)s->opts.n_prompt_tokens * s->width * (s->deep ? s->deep->n : 1);
     s->start = gdfo_mem_array(s->n_floats, sizeof *s->start);
     s->centre = gdfo_mem_array(s->n_floats, sizeof *s->centre);
     if (s->opts.n_experts > 0) { /* zeros until the first step makes them */
@@ -212,8 +191,8 @@ static enum gdfo_status make_gallery(struct gdfo_search *s, struct gdfo_error *e
     if (s->env.dev.n > 0) {
         memcpy(gold + n_train, s->env.dev.gold, s->env.dev.n * sizeof *gold);
     }
-    status = gdfo_gallery_init(&s->gallery, n, gdfo_task_n_labels(s->env.task),
-                               s->n_floats / (size_t)s->opts.n_prompt_tokens, gold, err);
+    status =
+        gdfo_gallery_init(&s->gallery, n, gdfo_task_n_labels(s->env.task), s->width, gold, err);
     gdfo_mem_free(gold);
     s->seated = gdfo_mem_array(n, sizeof *s->seated);
     return status == GDFO_STATUS_OK && !s->seated ? gdfo_error_no_memory(err, "gallery") : status;
@@ -224,18 +203,45 @@ static int wants_pupil(const struct gdfo_search_opts *o)
     return o->distill || o->gradient;
 }
 
+/* What moves the prompt. */
+static enum gdfo_status build_search(struct gdfo_search *s, struct gdfo_error *err)
+{
+    enum gdfo_status status;
+    if (s->deep) {
+        gdfo_evaluator_set_layers(s->evaluator, s->deep->ids + 1, s->deep->n - 1);
+        return gdfo_deep_build(s, err);
+    }
+    status = gdfo_search_new_projection(s, err);
+    if (status == GDFO_STATUS_OK && wants_pupil(&s->opts)) {
+        status = gdfo_pupil_create(&s->pupil, &s->env, &s->opts, s->pupil_note, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_search_map_create(&s->map, s, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_yardstick_create(&s->yardstick, s, err);
+    }
+    return status == GDFO_STATUS_OK ? gdfo_search_new_optimiser(s, s->env.seed, err) : status;
+}
+
 static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
 {
-    int needs_anchors =
-        s->opts.head == GDFO_SEARCH_HEAD_AUTO || s->opts.head == GDFO_SEARCH_HEAD_ANCHORS;
-    enum gdfo_status status;
+    int needs_anchors = s->opts.head == GDFO_SEARCH_HEAD_AUTO ||
+                        s->opts.head == GDFO_SEARCH_HEAD_ANCHORS || s->opts.n_words > 1;
+    enum gdfo_status status = GDFO_STATUS_OK;
     if (!s->env.teacher_model) {
         return gdfo_error_set(
             err, GDFO_STATUS_UNSUPPORTED,
             "the search needs the teacher's embedding matrix: an embedded teacher");
     }
-    status = gdfo_evaluator_create(&s->evaluator, &s->env,
-                                   needs_anchors ? (uint32_t)s->opts.n_anchors : 0, err);
+    s->width = gdfo_model_config(s->env.teacher_model)->d_model;
+    if (s->opts.is_deep) {
+        status = gdfo_deep_plan(s, err);
+    }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_evaluator_create(&s->evaluator, &s->env,
+                                       needs_anchors ? (uint32_t)s->opts.n_anchors : 0, err);
+    }
     if (status != GDFO_STATUS_OK) {
         return status;
     }
@@ -251,22 +257,7 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     if (status == GDFO_STATUS_OK) {
         status = first_rows(s, err);
     }
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_search_new_projection(s, err);
-    }
-    if (status == GDFO_STATUS_OK && wants_pupil(&s->opts)) {
-        status = gdfo_pupil_create(&s->pupil, &s->env, &s->opts, s->pupil_note, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_search_map_create(&s->map, s, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_yardstick_create(&s->yardstick, s, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        status = gdfo_search_new_optimiser(s, s->env.seed, err);
-    }
-    return status;
+    return status == GDFO_STATUS_OK ? build_search(s, err) : status;
 }
 
 /* What is left for less than two generations gets two smaller ones: 20 evals are worth a search
@@ -305,7 +296,9 @@ enum gdfo_status gdfo_search_create(void **self, const struct gdfo_tune_env *env
     s->scale = 1.0;
     s->env.stop_patience = env->stop_patience > 0 ? env->stop_patience : s->opts.patience;
     s->asked_popsize = s->opts.popsize;
-    fit_popsize(s);
+    if (!s->opts.is_deep) { /* that has a rule of its own */
+        fit_popsize(s);
+    }
     status = build(s, err);
     if (status != GDFO_STATUS_OK) {
         gdfo_search_destroy(s);
@@ -327,6 +320,8 @@ void gdfo_search_destroy(void *self)
     gdfo_yardstick_destroy(s->yardstick);
     gdfo_pupil_destroy(s->pupil);
     gdfo_optim_destroy(s->optim);
+    gdfo_deep_destroy(s->deep);
+    gdfo_words_deinit(&s->words);
     gdfo_projection_destroy(s->projection);
     gdfo_evaluator_destroy(s->evaluator);
     gdfo_incumbent_deinit(&s->best);
@@ -394,6 +389,7 @@ enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n, struct gdfo_
     if (status != GDFO_STATUS_OK) {
         return status;
     }
+    s->n_parallel++;
     for (uint32_t i = 0; i < n; i++) {
         const float *anchors =
             e->anchors ? e->anchors + (size_t)i * s->env.train.n * s->n_anchors : NULL;
@@ -409,9 +405,23 @@ enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n, struct gdfo_
 
 void gdfo_search_mean_prompt(struct gdfo_search *s, float *rows)
 {
-    struct gdfo_optim_view v = gdfo_optim_view(s->optim);
-    struct gdfo_projection_input in = {.z = v.mean, .n = 1, .p0 = s->centre, .scale = s->scale};
+    struct gdfo_projection_input in = {.n = 1, .p0 = s->centre, .scale = s->scale};
+    if (s->deep) {
+        memcpy(rows, s->deep->current, s->n_floats * sizeof *rows);
+        return;
+    }
+    in.z = gdfo_optim_view(s->optim).mean;
     gdfo_projection_apply(s->projection, &in, rows);
+}
+
+/* Whether there is a prompt beside the best one that is worth an eval of its own. */
+static int has_mean(const struct gdfo_search *s)
+{
+    if (s->deep) {
+        return s->generation > 0 &&
+               memcmp(s->deep->current, s->best.rows, s->n_floats * sizeof(float)) != 0;
+    }
+    return s->opts.optimiser == GDFO_SEARCH_CMA && gdfo_optim_view(s->optim).generation > 0;
 }
 
 /* Judges the best prompt that no dev check has seen; then, for one more eval, the search's own
@@ -422,8 +432,7 @@ static enum gdfo_status check(struct gdfo_search *s, struct gdfo_report *r, stru
     struct gdfo_incumbent mean;
     enum gdfo_status status = GDFO_STATUS_OK;
     s->evals_at_check = gdfo_stack_meter(s->env.stack)->evals;
-    if (s->opts.optimiser == GDFO_SEARCH_CMA && gdfo_optim_view(s->optim).generation > 0 &&
-        gdfo_search_evals_left(s) > 0) {
+    if (has_mean(s) && gdfo_search_evals_left(s) > 0) {
         gdfo_search_mean_prompt(s, s->prompts);
         status = gdfo_incumbent_init(&mean, s->n_floats, s->best.n_lp, s->best.n_anchors, err);
         if (status == GDFO_STATUS_OK) {
@@ -470,15 +479,13 @@ static void enter_search(struct gdfo_search *s)
 static enum gdfo_status try_start(struct gdfo_search *s, struct gdfo_report *r,
                                   struct gdfo_error *err)
 {
-    struct gdfo_evaluation e = {0};
-    enum gdfo_status status;
-    memcpy(s->prompts, s->start, s->n_floats * sizeof *s->prompts);
-    status = gdfo_search_try(s, 1, &e, r, err);
-    if (status != GDFO_STATUS_OK) {
-        return status;
+    enum gdfo_status status = gdfo_search_first_prompt(s, r, err);
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_search_judge(s, &s->best, r, err);
     }
-    gdfo_report_metric_add(r, "loss_start", s->losses[0]);
-    status = gdfo_search_judge(s, &s->best, r, err);
+    if (status == GDFO_STATUS_OK && s->deep) {
+        status = gdfo_deep_start(s, r, err);
+    }
     if (status == GDFO_STATUS_OK && s->experts) {
         status = gdfo_search_experts_make(s, r, err);
         status = status == GDFO_STATUS_OK ? gdfo_search_experts_try(s, r, err) : status;
@@ -529,6 +536,7 @@ static enum gdfo_status start_plain(struct gdfo_search *s, struct gdfo_report *r
     if (status != GDFO_STATUS_OK) {
         return status;
     }
+    s->n_parallel++;
     if (e.n_truncated > 0) {
         gdfo_report_message_add(r, 1, "text_truncated",
                                 "%u train texts were cut to the teacher's context", e.n_truncated);
@@ -553,7 +561,8 @@ static enum gdfo_status step_start(struct gdfo_search *s, struct gdfo_report *r,
         return status;
     }
     if (status == GDFO_STATUS_OK && !s->opts.student_alone && gdfo_search_evals_left(s) > 0) {
-        status = try_start(s, r, err);
+        status = s->opts.n_words > 1 ? gdfo_search_choose_words(s, r, err) : status;
+        status = status == GDFO_STATUS_OK ? try_start(s, r, err) : status;
     }
     leave_start(s);
     return status;
@@ -574,7 +583,8 @@ static enum gdfo_status step_scout(struct gdfo_search *s, struct gdfo_report *r,
     return status;
 }
 
-static void report_generation(const struct gdfo_search *s, uint32_t n, struct gdfo_report *r)
+void gdfo_search_report_generation(const struct gdfo_search *s, const struct gdfo_optim *o,
+                                   uint32_t n, struct gdfo_report *r)
 {
     double min = (double)INFINITY;
     double max = -(double)INFINITY;
@@ -591,7 +601,7 @@ static void report_generation(const struct gdfo_search *s, uint32_t n, struct gd
     gdfo_report_metric_add(r, "loss_gen_min", min);
     gdfo_report_metric_add(r, "loss_gen_mean", n_finite > 0 ? sum / n_finite : (double)NAN);
     gdfo_report_metric_add(r, "loss_gen_max", max);
-    gdfo_report_metric_add(r, "step_size", gdfo_optim_view(s->optim).step_size);
+    gdfo_report_metric_add(r, "step_size", gdfo_optim_view(o).step_size);
     if (n_finite < n) {
         gdfo_report_message_add(r, 1, "loss_not_finite",
                                 "%u of %u losses are not finite: ranked last", n - n_finite, n);
@@ -631,7 +641,7 @@ static enum gdfo_status generation(struct gdfo_search *s, struct gdfo_report *r,
     if (status == GDFO_STATUS_OK) {
         status = gdfo_optim_tell(s->optim, s->losses, err);
         s->generation++;
-        report_generation(s, n, r);
+        gdfo_search_report_generation(s, s->optim, n, r);
     }
     if (status == GDFO_STATUS_OK && s->stage == GDFO_STAGE_DISTIL &&
         s->opts.schedule == GDFO_SCHEDULE_INTERLEAVED) {
@@ -645,15 +655,34 @@ static int stops_early(const struct gdfo_search *s)
     return s->env.stop_patience > 0 && s->n_checks_without_gain >= s->env.stop_patience;
 }
 
+/* The least that the next step asks. */
+static int64_t evals_of_step(const struct gdfo_search *s)
+{
+    int is_one = s->opts.student_alone || s->stage == GDFO_STAGE_SCOUT ||
+                 (s->map && s->stage == GDFO_STAGE_DISTIL);
+    return is_one ? 1 : s->opts.popsize;
+}
+
+static int has_room(const struct gdfo_search *s)
+{
+    return s->deep && s->stage != GDFO_STAGE_START ? gdfo_deep_has_room(s)
+                                                   : gdfo_search_evals_left(s) >= evals_of_step(s);
+}
+
 static enum gdfo_status step_generation(struct gdfo_search *s, struct gdfo_report *r,
                                         struct gdfo_error *err)
 {
     int64_t every = s->env.dev_every_evals > 0 ? s->env.dev_every_evals : CHECK_EVERY;
-    enum gdfo_status status = generation(s, r, err);
+    enum gdfo_status status = s->stage == GDFO_STAGE_COORDINATE ? gdfo_deep_coordinates(s, r, err)
+                              : s->deep                         ? gdfo_deep_generation(s, r, err)
+                                                                : generation(s, r, err);
     const struct gdfo_meter *m = gdfo_stack_meter(s->env.stack);
-    if (status == GDFO_STATUS_OK &&
-        (m->evals - s->evals_at_check >= every || gdfo_search_evals_left(s) < s->opts.popsize)) {
+    if (status == GDFO_STATUS_OK && (m->evals - s->evals_at_check >= every || !has_room(s))) {
         status = check(s, r, err);
+    }
+    if (s->deep && s->stage == GDFO_STAGE_SEARCH && s->opts.coordinate &&
+        s->deep->evals_at_stage1_end - m->evals < s->opts.popsize) {
+        s->stage = GDFO_STAGE_COORDINATE;
     }
     if (s->stage == GDFO_STAGE_DISTIL && m->evals >= s->evals_at_distil_end) {
         s->stage = GDFO_STAGE_GRADIENT;
@@ -706,7 +735,8 @@ static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
     case GDFO_STAGE_START: return step_start(s, r, err);
     case GDFO_STAGE_SCOUT: return step_scout(s, r, err);
     case GDFO_STAGE_DISTIL: return s->map ? step_map(s, r, err) : step_generation(s, r, err);
-    case GDFO_STAGE_SEARCH: return step_generation(s, r, err);
+    case GDFO_STAGE_SEARCH:
+    case GDFO_STAGE_COORDINATE: return step_generation(s, r, err);
     case GDFO_STAGE_GRADIENT:
         status = s->opts.student_alone ? gdfo_search_student_alone(s, r, err)
                                        : gdfo_search_gradient(s, r, err);
@@ -721,16 +751,9 @@ static enum gdfo_status run_stage(struct gdfo_search *s, struct gdfo_report *r,
 
 static const char *stage_name(enum gdfo_search_stage stage)
 {
-    static const char *const names[] = {"start", "scout", "distil", "gradient", "search", "done"};
+    static const char *const names[] = {"start",  "scout",      "distil", "gradient",
+                                        "search", "coordinate", "done"};
     return names[stage];
-}
-
-/* The least that the next step asks. */
-static int64_t evals_of_step(const struct gdfo_search *s)
-{
-    int is_one = s->opts.student_alone || s->stage == GDFO_STAGE_SCOUT ||
-                 (s->map && s->stage == GDFO_STAGE_DISTIL);
-    return is_one ? 1 : s->opts.popsize;
 }
 
 /* Ends when a further generation does not fit; a cap that the ledger enforced counts the same. */
@@ -743,9 +766,10 @@ enum gdfo_status gdfo_search_step(void *self, struct gdfo_report *r, struct gdfo
     if (status != GDFO_STATUS_OK && !is_over) {
         return status;
     }
+    gdfo_report_metric_add(r, "calls_parallel", (double)s->n_parallel);
     (void)snprintf(r->detail, sizeof r->detail, "%s, generation %lld", stage_name(stage),
                    (long long)s->generation);
-    if (is_over || s->stage == GDFO_STAGE_DONE || gdfo_search_evals_left(s) < evals_of_step(s)) {
+    if (is_over || s->stage == GDFO_STAGE_DONE || !has_room(s)) {
         r->is_done = 1;
         if (r->reason[0] == '\0') {
             (void)snprintf(r->reason, sizeof r->reason, is_over ? "budget_exhausted" : "completed");

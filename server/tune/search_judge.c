@@ -117,14 +117,21 @@ static enum gdfo_status fill_result(struct gdfo_search *s, struct gdfo_artefact 
     uint32_t n_anchors = 0;
     const int32_t *ids = gdfo_evaluator_anchors(s->evaluator, &n_anchors);
     a->n_prompt_tokens = who ? (uint32_t)s->opts.n_prompt_tokens : 0;
-    a->d_model = (uint32_t)(s->n_floats / (size_t)s->opts.n_prompt_tokens);
+    a->d_model = (uint32_t)s->width;
     a->position = s->env.position;
     a->rows = who ? gdfo_mem_dup(who->rows, s->n_floats * sizeof *a->rows)
                   : gdfo_mem_array(0, sizeof *a->rows);
     a->n_anchors = n_anchors;
     a->anchor_ids = gdfo_mem_dup(ids, a->n_anchors * sizeof *ids);
-    return a->rows && a->anchor_ids ? gdfo_head_copy(&a->baseline, s->baseline, err)
-                                    : gdfo_error_no_memory(err, "result");
+    if (who && s->deep && s->deep->n > 1) {
+        a->n_layer_ids = s->deep->n - 1;
+        a->layer_ids = gdfo_mem_dup(s->deep->ids + 1, a->n_layer_ids * sizeof *a->layer_ids);
+    }
+    if (!a->rows || !a->anchor_ids || (a->n_layer_ids > 0 && !a->layer_ids) ||
+        (who && gdfo_words_copy(&a->words, &s->words, err) != GDFO_STATUS_OK)) {
+        return gdfo_error_no_memory(err, "result");
+    }
+    return gdfo_head_copy(&a->baseline, s->baseline, err);
 }
 
 static int wants_committee(const struct gdfo_search *s)

@@ -1,9 +1,11 @@
 #ifndef GDFO_SERVER_TUNE_SEARCH_PRIV_H
 #define GDFO_SERVER_TUNE_SEARCH_PRIV_H
 
+#include "server/model/tokenizer/tokenizer.h"
 #include "server/optim/optim.h"
 #include "server/prompt/projection.h"
 #include "server/teacher/stack.h"
+#include "server/tune/deep.h"
 #include "server/tune/gallery.h"
 #include "server/tune/incumbent.h"
 #include "server/tune/partner.h"
@@ -16,6 +18,7 @@ enum gdfo_search_stage {
     GDFO_STAGE_DISTIL,
     GDFO_STAGE_GRADIENT,
     GDFO_STAGE_SEARCH,
+    GDFO_STAGE_COORDINATE,
     GDFO_STAGE_DONE
 };
 
@@ -29,7 +32,8 @@ struct gdfo_search {
     char pupil_note[240];
     struct gdfo_projection *projection; /* A, with alpha folded in */
     struct gdfo_optim *optim;           /* of the stage under way */
-    size_t n_floats;                    /* P x H */
+    struct gdfo_deep *deep;             /* NULL: rows at the input alone, by the two above */
+    size_t width, n_floats;             /* H; P x H, times the layers of a deep prompt */
     uint32_t n_anchors;
     int64_t asked_popsize; /* opts.popsize is what the budget allows */
     /* state */
@@ -45,9 +49,11 @@ struct gdfo_search {
     struct gdfo_gallery gallery; /* of the judged prompts, when a committee may be elected */
     struct gdfo_head *partner;   /* NULL: no partner; made by create, like its answers */
     float *partner_votes;        /* [train rows held out, dev rows][labels] */
-    float *seated;    /* [train rows, dev rows] losses of what labels now: the elected and
-                         their partner */
-    int64_t n_seated; /* how often that changed: the newest ranks first */
+    float *seated;           /* [train rows, dev rows] losses of what labels now: the elected and
+                                their partner */
+    int64_t n_seated;        /* how often that changed: the newest ranks first */
+    struct gdfo_words words; /* averaged beside the label words; none at first */
+    int64_t n_parallel;      /* train calls, a generation being one: as --parallel counts */
     struct gdfo_artefact *result;
     struct gdfo_head *baseline;
     double best_value; /* of selection, lower is better */
@@ -123,7 +129,14 @@ GDFO_MUST_USE enum gdfo_status gdfo_search_try(struct gdfo_search *s, uint32_t n
 /* A, anew: of the options, or of the experts. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_new_projection(struct gdfo_search *s,
                                                           struct gdfo_error *err);
-/* The prompt at the mean of the stage's optimiser. */
+void gdfo_search_report_generation(const struct gdfo_search *s, const struct gdfo_optim *o,
+                                   uint32_t n, struct gdfo_report *r);
+/* By the options of s; *out is the caller's. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_make_optim(const struct gdfo_search *s, size_t dim,
+                                                      uint64_t seed, struct gdfo_optim **out,
+                                                      struct gdfo_error *err);
+
+/* The prompt at the mean of the stage's optimiser; of a deep search, the one it stands at. */
 void gdfo_search_mean_prompt(struct gdfo_search *s, float *rows);
 GDFO_MUST_USE enum gdfo_status gdfo_search_new_optimiser(struct gdfo_search *s, uint64_t seed,
                                                          struct gdfo_error *err);

@@ -37,6 +37,7 @@ static enum gdfo_status try_cue(struct gdfo_search *s, const char *words, struct
     (void)snprintf(cue, sizeof cue, "%s%s", words, has_mask ? mask : "");
     if (status == GDFO_STATUS_OK) {
         status = gdfo_evaluate(s->evaluator, &plain, GDFO_PURPOSE_TRAIN, &e, err);
+        s->n_parallel++;
     }
     if (status == GDFO_STATUS_OK) {
         loss = gdfo_search_objective(s, e.lp, e.anchors, err);
@@ -88,6 +89,7 @@ static enum gdfo_status try_words(struct gdfo_search *s, int64_t i, struct gdfo_
     }
     if (status == GDFO_STATUS_OK) {
         status = gdfo_evaluate(s->evaluator, &one, GDFO_PURPOSE_TRAIN, &e, err);
+        s->n_parallel++;
     }
     if (status == GDFO_STATUS_OK) {
         loss = gdfo_search_objective(s, e.lp, e.anchors, err);

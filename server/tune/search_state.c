@@ -1,4 +1,5 @@
 #include "common/mem.h"
+#include "server/task/task.h"
 #include "server/tune/head.h"
 #include "server/tune/search_map.h"
 
@@ -7,7 +8,7 @@
 /* Everything a step changes, in one block; what create derives from env and options is not in it.
  */
 #define MAGIC    0x48435253u /* "SRCH" */
-#define VERSION  4u
+#define VERSION  5u
 #define PART_MAX ((size_t)1 << 31)
 
 static void save_meter(const struct gdfo_meter *m, struct gdfo_buf *out)
@@ -66,10 +67,17 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     gdfo_buf_f64(out, s->best_value);
     gdfo_buf_f64(out, s->gain_value);
     save_meter(gdfo_stack_meter(s->env.stack), out);
+    gdfo_buf_u64(out, (unsigned long long)s->n_parallel);
+    gdfo_buf_addn(out, s->start, s->n_floats * sizeof *s->start);
     gdfo_buf_addn(out, s->centre, s->n_floats * sizeof *s->centre);
+    gdfo_words_save(&s->words, out);
     gdfo_incumbent_save(&s->best, out);
     gdfo_incumbent_save(&s->plain, out);
-    gdfo_optim_save(s->optim, &part);
+    if (s->deep) {
+        gdfo_deep_save(s->deep, &part);
+    } else {
+        gdfo_optim_save(s->optim, &part);
+    }
     add_part(out, &part);
     if (s->pupil) {
         gdfo_pupil_save(s->pupil, &part);
@@ -121,7 +129,7 @@ static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
     if (!bytes) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "search state: cut short");
     }
-    status = gdfo_optim_load(s->optim, bytes, n, err);
+    status = s->deep ? gdfo_deep_load(s, bytes, n, err) : gdfo_optim_load(s->optim, bytes, n, err);
     bytes = gdfo_span_block(in, &n);
     if (status == GDFO_STATUS_OK && s->pupil) {
         status = gdfo_pupil_load(s->pupil, bytes, n, err);
@@ -183,7 +191,16 @@ enum gdfo_status gdfo_search_load(void *self, const void *bytes, size_t n, struc
     s->best_value = gdfo_span_f64(&in);
     s->gain_value = gdfo_span_f64(&in);
     meter = load_meter(&in);
+    s->n_parallel = (int64_t)gdfo_span_u64(&in);
+    (void)gdfo_span_copy(&in, s->start, s->n_floats * sizeof *s->start);
     (void)gdfo_span_copy(&in, s->centre, s->n_floats * sizeof *s->centre);
+    status = gdfo_words_load(&s->words, &in, gdfo_task_n_labels(s->env.task), s->n_anchors, err);
+    if (status != GDFO_STATUS_OK) {
+        return status;
+    }
+    if (s->words.n_sets > 0) {
+        gdfo_evaluator_set_words(s->evaluator, &s->words);
+    }
     if (!gdfo_incumbent_load(&s->best, &in) || !gdfo_incumbent_load(&s->plain, &in)) {
         return gdfo_error_set(err, GDFO_STATUS_CORRUPT, "search state: cut short at %zu bytes", n);
     }

@@ -428,6 +428,12 @@ static void the_result_survives_its_bytes(void **state)
     check_result_bytes(*state, "gdfo", 0);
 }
 
+static void deep_prompts_survive_their_bytes(void **state)
+{
+    check_result_bytes(*state, "bbtv2", 0);
+    check_result_bytes(*state, "bbt-rgb", 0);
+}
+
 static void a_committee_survives_its_bytes(void **state)
 {
     check_result_bytes(*state, "auto", 1);
@@ -907,6 +913,7 @@ int main(void)
         cmocka_unit_test(other_cues_sit_on_auto_s_committee),
         cmocka_unit_test(auto_stops_when_nothing_is_gained),
         cmocka_unit_test(a_state_of_another_student_is_refused),
+        cmocka_unit_test(deep_prompts_survive_their_bytes),
         cmocka_unit_test(gdfo_s_stages_have_their_switches),
         cmocka_unit_test(a_student_that_is_the_teacher_wants_a_word),
         cmocka_unit_test(other_ways_to_distil_resume_too),

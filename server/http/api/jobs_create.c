@@ -68,7 +68,7 @@ static void check_student(struct creation *c)
     }
 }
 
-/* Of a job that is right but for its size. */
+/* Of a job that is right but for its size, or for what its teacher can do. */
 static void check_memory(struct creation *c)
 {
     struct gdfo_request *r = c->request;
@@ -78,7 +78,9 @@ static void check_memory(struct creation *c)
         return;
     }
     status = r->deps->fits(r->deps->ctx, c->spec, &err);
-    if (status == GDFO_STATUS_LIMIT) {
+    if (status == GDFO_STATUS_UNSUPPORTED) {
+        gdfo_respond_fault(r, "/method/type", "not_supported", "%s", err.text);
+    } else if (status == GDFO_STATUS_LIMIT) {
         gdfo_respond_fault(r, "/model", "not_supported", "%s", err.text);
     } else if (status != GDFO_STATUS_OK) {
         gdfo_respond_error(r, &err);

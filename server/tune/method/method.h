@@ -75,6 +75,7 @@ struct gdfo_method_ops {
     int (*wants_student)(const void *options);
     /* A sentence encoder labels along where there is one: env's partner_model. 0 by default. */
     int takes_partner;
+    int needs_layers; /* rows before every layer: refused on teachers that take them at the input */
 };
 
 static inline int gdfo_method_wants_student(const struct gdfo_method_ops *ops, const void *options)

@@ -130,6 +130,38 @@ static void binary_forms_read_back_to_the_same_rows(void **state)
     subject_deinit(&s);
 }
 
+/* What a format has no place for it refuses, with what has. */
+static void a_deep_prompt_goes_where_all_of_it_fits(void **state)
+{
+    struct jobs *j = *state;
+    struct subject s = {0};
+    struct gdfo_job_export out;
+    struct gdfo_buf bytes;
+    struct gdfo_store_job job = jobs_finish(j, &(struct jobs_order){.method = "bbtv2",
+                                                                    .budget = "{\"evals\":36}",
+                                                                    .options = ",\"layers\":3"});
+    s.job = job;
+    gdfo_test_ok(gdfo_store_checkpoint_get(j->deps.store, job.jid, "best", &s.best, &j->err),
+                 &j->err);
+    gdfo_buf_init(&bytes, (size_t)1 << 24);
+    gdfo_test_ok(gdfo_store_checkpoint_read(j->deps.store, &s.best, &bytes, &j->err), &j->err);
+    gdfo_test_ok(gdfo_artefact_load(&s.artefact, bytes.data, bytes.len, &j->err), &j->err);
+    assert_int_equal(s.artefact->n_layer_ids, 2);
+    assert_int_equal(export_as(j, &s, "gdfo", &out), GDFO_STATUS_UNSUPPORTED);
+    assert_non_null(strstr(j->err.text, "rows before 2 more layers"));
+    gdfo_buf_deinit(&out.bytes);
+    assert_int_equal(export_as(j, &s, "peft", &out), GDFO_STATUS_UNSUPPORTED);
+    assert_non_null(strstr(j->err.text, "want json or safetensors"));
+    gdfo_buf_deinit(&out.bytes);
+    gdfo_test_ok(export_as(j, &s, "safetensors", &out), &j->err);
+    assert_true(out.bytes.len > 3 * n_floats(&s) * sizeof(float));
+    assert_memory_equal(out.bytes.data + out.bytes.len - 3 * n_floats(&s) * sizeof(float),
+                        s.artefact->rows, 3 * n_floats(&s) * sizeof(float));
+    gdfo_buf_deinit(&out.bytes);
+    gdfo_buf_deinit(&bytes);
+    subject_deinit(&s);
+}
+
 static unsigned octal(const char *s, int n)
 {
     unsigned v = 0;
@@ -241,6 +273,7 @@ int main(void)
         CASE(binary_forms_read_back_to_the_same_rows),
         CASE(a_prefix_is_a_peft_folder),
         CASE(a_suffix_has_no_peft_form),
+        CASE(a_deep_prompt_goes_where_all_of_it_fits),
         CASE(the_same_prompt_is_the_same_bytes),
         CASE(an_unknown_form_is_told_the_known_ones),
     };

@@ -85,17 +85,9 @@ static void a_member_for_another_type_is_refused(void **state)
         "/method/gdfo unknown_field; ");
 }
 
-static void methods_of_the_contract_that_are_not_built_say_so(void **state)
+static void an_unknown_method_is_refused(void **state)
 {
-    static const char *const later[] = {"bbtv2", "bbt-rgb"};
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
-        char text[160];
-        (void)snprintf(text, sizeof text,
-                       "{\"model\":\"m\",\"training_file\":\"f\",\"method\":{\"type\":\"%s\"}}",
-                       later[i]);
-        assert_string_equal(parse(text, NULL), "/method/type not_supported; ");
-    }
     assert_string_equal(
         parse("{\"model\":\"m\",\"training_file\":\"f\",\"method\":{\"type\":\"magic\"}}", NULL),
         "/method/type invalid_value; ");
@@ -265,7 +257,7 @@ int main(void)
         cmocka_unit_test(every_fault_is_told_at_once),
         cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(a_member_for_another_type_is_refused),
-        cmocka_unit_test(methods_of_the_contract_that_are_not_built_say_so),
+        cmocka_unit_test(an_unknown_method_is_refused),
         cmocka_unit_test(one_source_of_training_rows_and_no_more),
         cmocka_unit_test(a_faulty_task_does_not_lose_its_rows),
         cmocka_unit_test(limits_hold_at_the_limit_and_one_past_it),

@@ -251,6 +251,7 @@ static void sign(struct gdfo_buf *bytes, char version)
 
 #define PARTNER_BYTES (65 + 8 + 8 + 8) /* digest, two weights, an empty head */
 #define CUE_BYTES     (4 + 8)          /* no cue */
+#define LAYER_BYTES   (4 + 4 + 4)      /* no deeper layers; labels and sets of no words */
 
 /* A result of before committees ends after its baseline: no count of members, version 1. */
 static void a_result_without_members_of_the_older_version_is_read(void **state)
@@ -265,14 +266,14 @@ static void a_result_without_members_of_the_older_version_is_read(void **state)
     a->evals = 77;
     gdfo_buf_init(&bytes, 1 << 20);
     gdfo_artefact_save(a, &bytes);
-    bytes.len -= 4 + PARTNER_BYTES + 4; /* the count, the partner and the checksum */
+    bytes.len -= 4 + PARTNER_BYTES + LAYER_BYTES + 4; /* from the count on, and the checksum */
     sign(&bytes, 1);
     gdfo_test_ok(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), &err);
     assert_int_equal(back->evals, 77);
     assert_int_equal(back->n_members, 0);
     gdfo_artefact_destroy(back);
     bytes.len -= 4;
-    sign(&bytes, 5);
+    sign(&bytes, 6);
     assert_int_equal(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), GDFO_STATUS_CORRUPT);
     gdfo_buf_deinit(&bytes);
     gdfo_artefact_destroy(a);
@@ -298,7 +299,15 @@ static void a_result_of_before_partners_is_read(void **state)
     gdfo_buf_init(&bytes, 1 << 20);
     gdfo_buf_init(&older, 1 << 20);
     gdfo_artefact_save(a, &bytes);
-    gdfo_buf_addn(&older, bytes.data, bytes.len - CUE_BYTES - PARTNER_BYTES - 4);
+    gdfo_buf_addn(&older, bytes.data, bytes.len - LAYER_BYTES - 4); /* before deep prompts */
+    sign(&older, 4);
+    gdfo_test_ok(gdfo_artefact_load(&back, older.data, older.len, &err), &err);
+    assert_int_equal(back->n_members, 1);
+    assert_int_equal(back->n_layer_ids, 0);
+    assert_int_equal(back->words.n_sets, 0);
+    gdfo_artefact_destroy(back);
+    gdfo_buf_reset(&older);
+    gdfo_buf_addn(&older, bytes.data, bytes.len - CUE_BYTES - PARTNER_BYTES - LAYER_BYTES - 4);
     sign(&older, 2);
     gdfo_test_ok(gdfo_artefact_load(&back, older.data, older.len, &err), &err);
     assert_int_equal(back->n_members, 1);
