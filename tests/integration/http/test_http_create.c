@@ -196,7 +196,6 @@ static void single_faults_name_their_member(void **state)
         {",\"metadata\":{\"k\":1}", "invalid_value", "/metadata/k", 400},
         {",\"integrations\":[{}]", "not_supported", "/integrations", 422},
         {",\"priority\":1", "not_supported", "/priority", 422},
-        {",\"method\":{\"type\":\"bbt-rgb\"}", "not_supported", "/method/type", 422},
         {",\"method\":{\"type\":\"dpo\"}", "invalid_value", "/method/type", 400},
         {",\"method\":{\"type\":\"bbt\",\"random\":{}}", "unknown_field", "/method/random", 400},
     };
