@@ -6,19 +6,6 @@
 
 #define PREFIX_BYTES 160
 
-static const char *const all_types[] = {"auto", "gdfo", "bbt",    "bbtv2", "bbt-rgb",
-                                        "head", "dfwe", "random", NULL};
-
-static int is_type(const char *name)
-{
-    for (const char *const *t = all_types; *t; t++) {
-        if (strcmp(*t, name) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* ---- budget, early stop, evaluation
  * -------------------------------------------------------------- */
 
@@ -243,14 +230,11 @@ enum gdfo_status gdfo_job_spec_parse_method(struct gdfo_job_spec *s, const struc
     }
     s->ops = gdfo_method_find(s->head.method);
     if (!s->ops) {
-        int is_later = is_type(s->head.method);
         (void)snprintf(detail, sizeof detail,
-                       is_later ? "method %s is not supported by this build"
-                                : "method type \"%s\" is not one of auto, gdfo, bbt, bbtv2, "
-                                  "bbt-rgb, dfwe, head, random",
+                       "method type \"%s\" is not one of auto, gdfo, bbt, bbtv2, bbt-rgb, dfwe, "
+                       "head, random",
                        s->head.method);
-        gdfo_job_spec_report(c, "/method", "type", is_later ? "not_supported" : "invalid_value",
-                             detail);
+        gdfo_job_spec_report(c, "/method", "type", "invalid_value", detail);
         return GDFO_STATUS_OK;
     }
     (void)snprintf(prefix, sizeof prefix, "/method/%s", s->head.method);
