@@ -44,6 +44,14 @@ class Masked(Case):
         self.assertEqual(len(json.loads(one.out)['data']), 1)
         self.check_result(job)
 
+    def test_auto_needs_no_student(self):
+        self.write_task(4)
+        for name, task in (('added.json', {}), ('inserted.json', {'template': '{text}', 'cue': ' It was', 'prompt': 'inserted'})):
+            job = self.submit(self.spec_of(name, method='auto', task=task))
+            self.ok('job', 'wait', job)
+            one = json.loads(self.ok('predict', job, '--json', stdin=b'Tom cried.\n').out)
+            self.assertEqual(len(one['data']), 1)
+
     def check_result(self, job):
         """What is written says what stands around a text; PEFT has no such layout."""
         self.ok('result', job, '-o', 'out')
