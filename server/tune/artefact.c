@@ -89,6 +89,14 @@ void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels,
     }
 }
 
+void gdfo_artefact_renormalise(float *lp, size_t n, size_t n_labels)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = lp + i * n_labels;
+        gdfo_artefact_average(&row, 1, n_labels, lp + i * n_labels);
+    }
+}
+
 void gdfo_artefact_destroy(struct gdfo_artefact *a)
 {
     if (a) {

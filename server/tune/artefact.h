@@ -77,6 +77,8 @@ void gdfo_artefact_hand_over(struct gdfo_artefact *to, struct gdfo_artefact *fro
 /* How a committee speaks: the mean of its members' log-probabilities of one row, renormalised.
  * votes [n][n_labels], out [n_labels]. */
 void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out);
+/* The same of one vote each: lp [n][n_labels] becomes log-probabilities whose rows sum to 1. */
+void gdfo_artefact_renormalise(float *lp, size_t n, size_t n_labels);
 
 /* 1 when the head takes the members' answers side by side. */
 int gdfo_artefact_is_joint(const struct gdfo_artefact *a);

@@ -5,6 +5,7 @@
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/prompt/prompt.h"
+#include "server/tune/rank.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,30 +33,14 @@ static const char *const texts[GDFO_FAITHFUL_TEXTS] = {
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
-static int sign_of(double a, double b)
-{
-    return (a > b) - (a < b);
-}
-
 double gdfo_kendall_tau_b(const double *x, const double *y, size_t n)
 {
-    int64_t score = 0; /* concordant minus discordant pairs */
-    int64_t x_untied = 0;
-    int64_t y_untied = 0;
     for (size_t i = 0; i < n; i++) {
         if (isnan(x[i]) || isnan(y[i])) {
             return (double)NAN;
         }
-        for (size_t j = 0; j < i; j++) {
-            int dx = sign_of(x[i], x[j]);
-            int dy = sign_of(y[i], y[j]);
-            score += dx * dy;
-            x_untied += dx != 0;
-            y_untied += dy != 0;
-        }
     }
-    return x_untied && y_untied ? (double)score / sqrt((double)x_untied * (double)y_untied)
-                                : (double)NAN;
+    return gdfo_rank_tau(x, y, n);
 }
 
 static size_t likeliest(const float *lp, size_t n)

@@ -53,7 +53,7 @@ GDFO_MUST_USE enum gdfo_status gdfo_faithful_compare(const struct gdfo_faithful_
 /* tau >= 0.95 and agreement >= 99 %: what `auto` asks of a precision. */
 int gdfo_faithful_is_good(const struct gdfo_faithful *f);
 
-/* Kendall's tau-b of n pairs; NaN when all x or all y are the same, or any is NaN. O(n^2). */
+/* gdfo_rank_tau of n pairs, but NaN when any is NaN: such a precision is not to be trusted. */
 double gdfo_kendall_tau_b(const double *x, const double *y, size_t n);
 
 /* lp [GDFO_FAITHFUL_FLOATS] of the built-in prompts and texts. CANCELLED soon after *stop is not

@@ -5,6 +5,7 @@
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/num/gemm.h"
+#include "server/tune/artefact.h"
 #include "server/tune/head.h"
 
 #include <math.h>
@@ -237,19 +238,8 @@ struct gdfo_partner_weights gdfo_partner_weigh(const struct gdfo_partner_votes *
 void gdfo_partner_join(const float *teacher, const float *partner,
                        const struct gdfo_partner_weights *w, size_t n_labels, float *out)
 {
-    double top = -(double)INFINITY;
-    double sum = 0;
-    int has_nan = 0;
     for (size_t c = 0; c < n_labels; c++) {
-        double logit = w->teacher * (double)teacher[c] + w->partner * (double)partner[c];
-        has_nan |= isnan(logit);
-        out[c] = (float)logit;
-        top = (double)out[c] > top ? (double)out[c] : top;
+        out[c] = (float)(w->teacher * (double)teacher[c] + w->partner * (double)partner[c]);
     }
-    for (size_t c = 0; c < n_labels; c++) {
-        sum += exp((double)out[c] - top);
-    }
-    for (size_t c = 0; c < n_labels; c++) {
-        out[c] = has_nan || isinf(top) ? NAN : (float)((double)out[c] - top - log(sum));
-    }
+    gdfo_artefact_renormalise(out, 1, n_labels);
 }

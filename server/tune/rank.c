@@ -1,19 +1,20 @@
 #include "server/tune/rank.h"
 
 #include <math.h>
+#include <stdint.h>
 
 static int sign(double x)
 {
     return (x > 0) - (x < 0);
 }
 
-double gdfo_rank_tau(const double *a, const double *b, uint32_t n)
+double gdfo_rank_tau(const double *a, const double *b, size_t n)
 {
     int64_t agree = 0;
     int64_t untied_a = 0;
     int64_t untied_b = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t j = 0; j < i; j++) {
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < i; j++) {
             double da = a[i] - a[j];
             double db = b[i] - b[j];
             if (isfinite(da) && isfinite(db)) {
@@ -23,9 +24,8 @@ double gdfo_rank_tau(const double *a, const double *b, uint32_t n)
             }
         }
     }
-    return untied_a > 0 && untied_b > 0
-               ? (double)agree / (sqrt((double)untied_a) * sqrt((double)untied_b))
-               : (double)NAN;
+    return untied_a > 0 && untied_b > 0 ? (double)agree / sqrt((double)untied_a * (double)untied_b)
+                                        : (double)NAN;
 }
 
 double gdfo_rank_cosine(const float *a, const float *b, size_t n)

@@ -218,14 +218,6 @@ static void add_share(float *sum, const float *lp, size_t n, uint32_t n_views)
     }
 }
 
-static void renormalise(float *lp, size_t n, size_t n_labels)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float *row = lp + i * n_labels;
-        gdfo_artefact_average(&row, 1, n_labels, lp + i * n_labels);
-    }
-}
-
 /* A head for each template, averaged: a committee. The first one stands for it alone. */
 static enum gdfo_status fit_each(struct gdfo_head_method *m, struct gdfo_artefact *a,
                                  struct fitted *all, struct gdfo_error *err)
@@ -256,8 +248,8 @@ static enum gdfo_status fit_each(struct gdfo_head_method *m, struct gdfo_artefac
         fitted_deinit(&f);
         table_deinit(&t);
     }
-    renormalise(all->judged, judges(m)->n, m->n_labels);
-    renormalise(all->held_out, m->env.train.n, m->n_labels);
+    gdfo_artefact_renormalise(all->judged, judges(m)->n, m->n_labels);
+    gdfo_artefact_renormalise(all->held_out, m->env.train.n, m->n_labels);
     return status == GDFO_STATUS_OK ? gdfo_head_copy(&a->head, a->members[0].head, err) : status;
 }
 
