@@ -295,10 +295,15 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 
 /* ---- lifecycle ---------------------------------------------------------------------------- */
 
+/*
+ * poll, not epoll: in 0.9.75 MHD_quiesce_daemon takes the listening socket out of a worker's epoll
+ * set after it told the worker to do the same, and aborts the process when the worker was first.
+ * A poll over n_connections descriptors is small beside a request.
+ */
 static struct MHD_Daemon *start_library(struct gdfo_http *h, int fd)
 {
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET,
         fd, MHD_OPTION_THREAD_POOL_SIZE, h->cfg.n_threads > 1 ? h->cfg.n_threads : 0U,
         MHD_OPTION_CONNECTION_LIMIT, h->cfg.n_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
