@@ -154,9 +154,10 @@ def write(folder, name, n_test):
 
 
 class Daemon:
-    """A gdfod over `state` with one model file as teacher "local"; `run` is the client against it."""
+    """A gdfod over `state` with one model file as teacher "local", and perhaps an encoder's folder as "encoder"; `run` is
+    the client against it."""
 
-    def __init__(self, build, state, model, *args):
+    def __init__(self, build, state, model, *args, encoder=None):
         models = os.path.join(state, 'models')
         os.makedirs(models, exist_ok=True)
         link = os.path.join(models, 'local.gguf')
@@ -165,6 +166,8 @@ class Daemon:
                 os.link(model, link)
             except OSError:
                 shutil.copy(model, link)
+        if encoder and not os.path.exists(os.path.join(models, 'encoder')):
+            shutil.copytree(encoder, os.path.join(models, 'encoder'))
         self.log = open(os.path.join(state, 'gdfod.log'), 'a')
         self.p = subprocess.Popen([os.path.join(build, 'bin', 'gdfod'), f'--data.dir={state}/data', f'--models.dir={models}',
                                    '--http.port=0', *args], stdout=subprocess.PIPE, stderr=self.log, text=True)

