@@ -101,6 +101,7 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
         gdfo_json_open(w, NULL, '{');
         gdfo_json_put_int(w, "n_prompt_tokens", a->members[i].n_prompt_tokens);
         put_cue(w, a->members[i].cue);
+        gdfo_json_put_num(w, "weight", a->members[i].weight);
         if (a->members[i].head) {
             gdfo_head_write_json(a->members[i].head, w, "head");
         }
@@ -111,7 +112,6 @@ static void write_about(const struct subject *s, struct gdfo_json_writer *w, con
         gdfo_json_open(w, "student_labels_along", '{');
         gdfo_json_put_str(w, "sha256", a->partner.sha256);
         gdfo_json_put_num(w, "weight", a->partner.weight);
-        gdfo_json_put_num(w, "weight_teacher", a->partner.weight_teacher);
         gdfo_head_write_json(a->partner.head, w, "head");
         gdfo_json_close(w, '}');
     }

@@ -5,6 +5,7 @@
 #include "server/store/store_model.h"
 #include "server/tune/artefact.h"
 #include "server/tune/head.h"
+#include "server/tune/log_pool.h"
 #include "server/tune/partner.h"
 
 #include <math.h>
@@ -30,6 +31,7 @@ struct prediction {
     double *mass;                           /* [n] of the label words, mean over the voices */
     uint8_t *truncated;                     /* [n] */
     struct gdfo_usage usage;
+    int64_t n_queries;
     enum gdfo_precision precision;
 };
 
@@ -164,15 +166,20 @@ static int is_joint(const struct prediction *p)
            gdfo_artefact_is_joint(p->artefact);
 }
 
+/* Whether the members label; a partner may do so without any. */
+static int has_committee(const struct prediction *p)
+{
+    return p->request->variant == GDFO_VARIANT_TUNED &&
+           (p->artefact->n_members > 0 || p->artefact->partner.head);
+}
+
 /* Members of the committee, or the one prompt of the variant. */
 static size_t n_voices(const struct prediction *p)
 {
     if (p->request->variant == GDFO_VARIANT_STUDENT) {
         return 0;
     }
-    return is_joint(p) || (p->request->variant == GDFO_VARIANT_TUNED && p->artefact->n_members > 0)
-               ? p->artefact->n_members
-               : 1;
+    return is_joint(p) || has_committee(p) ? p->artefact->n_members : 1;
 }
 
 static struct voice voice_at(const struct prediction *p, size_t i)
@@ -185,7 +192,7 @@ static struct voice voice_at(const struct prediction *p, size_t i)
     }
     switch (p->request->variant) {
     case GDFO_VARIANT_TUNED:
-        if (a->n_members > 0) {
+        if (has_committee(p)) {
             v.rows = a->members[i].rows;
             v.n_prompt_tokens = a->members[i].n_prompt_tokens;
             v.head = a->members[i].head;
@@ -342,6 +349,7 @@ static enum gdfo_status ask(struct prediction *p, const struct voice *v, struct 
     status = gdfo_teacher_run(p->parts.teacher, &req, &res, err);
     p->usage.tokens_in += res.usage.tokens_in;
     p->usage.tokens_out += res.usage.tokens_out;
+    p->n_queries += (int64_t)p->texts.n;
     end = gdfo_store_service_end(
         p->deps->store, sid, status == GDFO_STATUS_OK ? "done" : "rejected", res.usage.tokens_in,
         res.usage.tokens_out, status == GDFO_STATUS_OK ? err : NULL);
@@ -388,65 +396,77 @@ static void score(struct prediction *p, const struct voice *v, size_t at, float 
     }
 }
 
-static void average(struct prediction *p, size_t n)
+/* What all voices say together, the partner's last. */
+static void join(struct prediction *p)
 {
-    size_t n_labels = gdfo_task_n_labels(p->parts.task);
+    const size_t n_labels = gdfo_task_n_labels(p->parts.task);
+    const size_t n = n_voices(p);
+    double weights[GDFO_MEMBERS_MAX + 1] = {1};
+    for (size_t m = 0; has_committee(p) && m < n; m++) {
+        weights[m] = p->artefact->members[m].weight;
+    }
+    weights[n] = p->request->variant == GDFO_VARIANT_STUDENT ? 1 : p->artefact->partner.weight;
     for (size_t i = 0; i < p->texts.n; i++) {
-        const float *votes[GDFO_MEMBERS_MAX];
+        const float *votes[GDFO_MEMBERS_MAX + 1];
         for (size_t m = 0; m < n; m++) {
             votes[m] = p->votes + (m * p->texts.n + i) * n_labels;
         }
-        if (n == 1) { /* as it is, not renormalised once more */
-            memcpy(p->scores + i * n_labels, votes[0], n_labels * sizeof *p->scores);
-        } else {
-            gdfo_artefact_average(votes, n, n_labels, p->scores + i * n_labels);
+        if (p->partner) {
+            votes[n] = p->partner + i * n_labels;
         }
+        gdfo_log_pool_join(votes, weights, n + (p->partner != NULL), n_labels,
+                           p->scores + i * n_labels);
     }
 }
 
-/* The partner's word, alone or beside what the teacher's voices say. */
 static enum gdfo_status ask_partner(struct prediction *p, struct gdfo_error *err)
 {
-    const struct gdfo_artefact_partner *partner = &p->artefact->partner;
-    const struct gdfo_partner_weights w = {partner->weight_teacher, partner->weight};
     const struct gdfo_model *model = p->parts.partner_model;
-    const size_t n_labels = gdfo_task_n_labels(p->parts.task);
     float *features = gdfo_mem_array(p->texts.n * gdfo_partner_width(model), sizeof *features);
     enum gdfo_status status = features ? gdfo_partner_features(model, p->deps->pool, p->texts.texts,
                                                                p->texts.n, features, err)
                                        : gdfo_error_no_memory(err, "student's features");
     if (status == GDFO_STATUS_OK) {
-        gdfo_partner_apply(partner->head, features, p->texts.n, p->partner);
+        gdfo_partner_apply(p->artefact->partner.head, features, p->texts.n, p->partner);
     }
     gdfo_mem_free(features);
-    for (size_t i = 0; status == GDFO_STATUS_OK && i < p->texts.n; i++) {
-        float *row = p->scores + i * n_labels;
-        if (n_voices(p) > 0) {
-            gdfo_partner_join(row, p->partner + i * n_labels, &w, n_labels, row);
-        } else {
-            memcpy(row, p->partner + i * n_labels, n_labels * sizeof *row);
-        }
-    }
     return status;
+}
+
+/* Whether the answers to the last voice are those of v too: its label words are asked alike, and
+ * what else its head looks at was asked for. */
+static int is_answered(const struct voice *last, const struct voice *v)
+{
+    const int is_same_prompt = last->n_prompt_tokens == 0 && v->n_prompt_tokens == 0 &&
+                               strcmp(last->cue ? last->cue : "", v->cue ? v->cue : "") == 0 &&
+                               !last->cue == !v->cue;
+    return is_same_prompt && n_features(v) == 0;
 }
 
 static enum gdfo_status ask_all(struct prediction *p, struct gdfo_error *err)
 {
     size_t n_lp = p->texts.n * gdfo_task_n_labels(p->parts.task);
+    struct voice last = {.n_prompt_tokens = UINT32_MAX};
     enum gdfo_status status = GDFO_STATUS_OK;
     for (size_t i = 0; status == GDFO_STATUS_OK && i < n_voices(p); i++) {
         struct voice v = voice_at(p, i);
-        status = ask(p, &v, err);
+        status = is_answered(&last, &v) ? GDFO_STATUS_OK : ask(p, &v, err);
         if (status == GDFO_STATUS_OK) {
             score(p, &v, i, p->votes + i * n_lp);
         }
+        last = v;
+    }
+    if (status == GDFO_STATUS_OK && p->partner) {
+        status = ask_partner(p, err);
     }
     if (status == GDFO_STATUS_OK && is_joint(p)) {
         gdfo_head_apply(p->artefact->head, p->joint_lp, p->joint_features, p->texts.n, p->scores);
-    } else if (status == GDFO_STATUS_OK && n_voices(p) > 0) {
-        average(p, n_voices(p));
+    } else if (status == GDFO_STATUS_OK && n_voices(p) == 1 && !has_committee(p)) {
+        memcpy(p->scores, p->votes, n_lp * sizeof *p->scores); /* as it is */
+    } else if (status == GDFO_STATUS_OK) {
+        join(p);
     }
-    return status == GDFO_STATUS_OK && p->partner ? ask_partner(p, err) : status;
+    return status;
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------
@@ -491,7 +511,7 @@ static enum gdfo_status write_answer(const struct prediction *p, struct gdfo_buf
     gdfo_json_close(&w, ']');
     gdfo_json_put_str(&w, "precision", gdfo_precision_name(p->precision));
     gdfo_json_open(&w, "usage", '{');
-    gdfo_json_put_int(&w, "queries", (int64_t)(n_voices(p) * p->texts.n));
+    gdfo_json_put_int(&w, "queries", p->n_queries);
     gdfo_json_put_int(&w, "cached", 0);
     gdfo_json_put_int(&w, "tokens_in", p->usage.tokens_in);
     gdfo_json_put_int(&w, "tokens_out", p->usage.tokens_out);

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define MAGIC              0x54524147u /* "GART" */
-#define VERSION            5u
+#define VERSION            6u
+#define VERSION_EVEN       5u /* before members had weights */
 #define VERSION_FLAT       4u /* before deep prompts: the same without layers and words */
 #define VERSION_NO_PARTNER 3u /* before a student labelled along */
 #define VERSION_NO_CUE     2u /* before members had cues of their own, and always had a head */
@@ -54,6 +55,9 @@ enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact *a, size_t n,
         return gdfo_error_no_memory(err, "committee");
     }
     a->n_members = (uint32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        a->members[i].weight = 1 / (double)n;
+    }
     return GDFO_STATUS_OK;
 }
 
@@ -65,36 +69,6 @@ void gdfo_artefact_hand_over(struct gdfo_artefact *to, struct gdfo_artefact *fro
     from->members = NULL;
     from->n_members = 0;
     memset(&from->partner, 0, sizeof from->partner);
-}
-
-void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out)
-{
-    double top = -(double)INFINITY;
-    double sum = 0;
-    int has_nan = 0;
-    for (size_t c = 0; c < n_labels; c++) {
-        double mean = 0;
-        for (size_t m = 0; m < n; m++) {
-            mean += (double)votes[m][c] / (double)n;
-        }
-        out[c] = (float)mean;
-        has_nan |= isnan(mean);
-        top = mean > top ? mean : top;
-    }
-    for (size_t c = 0; c < n_labels; c++) {
-        sum += exp((double)out[c] - top);
-    }
-    for (size_t c = 0; c < n_labels; c++) {
-        out[c] = has_nan || isinf(top) ? NAN : (float)((double)out[c] - top - log(sum));
-    }
-}
-
-void gdfo_artefact_renormalise(float *lp, size_t n, size_t n_labels)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float *row = lp + i * n_labels;
-        gdfo_artefact_average(&row, 1, n_labels, lp + i * n_labels);
-    }
 }
 
 void gdfo_artefact_destroy(struct gdfo_artefact *a)
@@ -129,7 +103,7 @@ static void save_head(const struct gdfo_head *h, struct gdfo_buf *out)
 static void save_partner(const struct gdfo_artefact_partner *p, struct gdfo_buf *out)
 {
     gdfo_buf_addn(out, p->sha256, sizeof p->sha256);
-    gdfo_buf_f64(out, p->weight_teacher);
+    gdfo_buf_f64(out, 1); /* of the members together: their own weights have it in them */
     gdfo_buf_f64(out, p->weight);
     save_head(p->head, out);
 }
@@ -171,6 +145,9 @@ void gdfo_artefact_save(const struct gdfo_artefact *a, struct gdfo_buf *out)
     }
     gdfo_buf_u32(out, a->words.n_labels);
     gdfo_words_save(&a->words, out);
+    for (uint32_t i = 0; i < a->n_members; i++) {
+        gdfo_buf_f64(out, a->members[i].weight);
+    }
     if (gdfo_buf_ok(out)) {
         gdfo_buf_u32(out, gdfo_crc32c(0, out->data + start, out->len - start));
     }
@@ -281,14 +258,38 @@ static enum gdfo_status load_members(struct gdfo_artefact *a, uint32_t version, 
     return status;
 }
 
-static enum gdfo_status load_partner(struct gdfo_artefact_partner *p, struct gdfo_span *s,
+static enum gdfo_status load_partner(struct gdfo_artefact *a, struct gdfo_span *s,
                                      struct gdfo_error *err)
 {
+    struct gdfo_artefact_partner *p = &a->partner;
+    double together;
+    enum gdfo_status status;
     (void)gdfo_span_copy(s, p->sha256, sizeof p->sha256);
     p->sha256[sizeof p->sha256 - 1] = '\0';
-    p->weight_teacher = gdfo_span_f64(s);
+    together = gdfo_span_f64(s);
     p->weight = gdfo_span_f64(s);
-    return load_head(&p->head, s, err);
+    status = load_head(&p->head, s, err);
+    for (uint32_t i = 0; p->head && i < a->n_members; i++) {
+        a->members[i].weight *= together;
+    }
+    return status;
+}
+
+static int is_weight(double x)
+{
+    return x >= 0 && x < (double)INFINITY;
+}
+
+static enum gdfo_status load_weights(struct gdfo_artefact *a, struct gdfo_span *s,
+                                     struct gdfo_error *err)
+{
+    int is_good = is_weight(a->partner.weight);
+    for (uint32_t i = 0; i < a->n_members; i++) {
+        a->members[i].weight = gdfo_span_f64(s);
+        is_good &= is_weight(a->members[i].weight);
+    }
+    return is_good ? GDFO_STATUS_OK
+                   : gdfo_error_set(err, GDFO_STATUS_CORRUPT, "tuned prompt: a member's weight");
 }
 
 static enum gdfo_status load_layers(struct gdfo_artefact *a, struct gdfo_span *s,
@@ -341,10 +342,13 @@ static enum gdfo_status load_parts(struct gdfo_artefact *a, struct gdfo_span *s,
         status = load_members(a, version, s, err);
     }
     if (status == GDFO_STATUS_OK && version > VERSION_NO_PARTNER) {
-        status = load_partner(&a->partner, s, err);
+        status = load_partner(a, s, err);
     }
     if (status == GDFO_STATUS_OK && version > VERSION_FLAT) {
         status = load_layers(a, s, err);
+    }
+    if (status == GDFO_STATUS_OK && version > VERSION_EVEN) {
+        status = load_weights(a, s, err);
     }
     if (status == GDFO_STATUS_OK && !ends_with_checksum(s)) {
         status = gdfo_error_set(err, GDFO_STATUS_CORRUPT,

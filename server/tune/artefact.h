@@ -18,21 +18,22 @@
  */
 struct gdfo_head;
 
-#define GDFO_MEMBERS_MAX 16U
+#define GDFO_MEMBERS_MAX 17U /* a committee's 16, and the calibrated plain prompt */
 
 struct gdfo_artefact_member {
     uint32_t n_prompt_tokens; /* 0: the plain manual prompt */
     float *rows;              /* [n_prompt_tokens][d_model], owned */
     struct gdfo_head *head;   /* owned; NULL: its answer is one view of the artefact's head */
     char *cue;                /* owned; NULL: the task's own */
+    double weight;            /* of its word on the committee (log_pool.h); of a view, nothing */
 };
 
-/* The classifier on a sentence encoder's features (partner.h), and what its word weighs beside
- * the committee's: the answer is the product of both, each to the power of its weight. */
+/* The classifier on a sentence encoder's features (partner.h), and what its word weighs beside the
+ * members'. */
 struct gdfo_artefact_partner {
     struct gdfo_head *head; /* owned; NULL: no partner */
     char sha256[65];        /* of the encoder's files */
-    double weight_teacher, weight;
+    double weight;
 };
 
 struct gdfo_artefact {
@@ -45,8 +46,8 @@ struct gdfo_artefact {
         *baseline;       /* bias head on the plain prompt's answers, owned: "calibration only" */
     int32_t *anchor_ids; /* [n_anchors], owned; asked in every query when the head needs them */
     uint32_t n_anchors;
-    /* [n_members], owned: the committee, evenly averaged; or the views of a head that takes the
-       answers to several prompts at once */
+    /* [n_members], owned: the committee, a logarithmic pool by their weights; or the views of a
+       head that takes the answers to several prompts at once */
     struct gdfo_artefact_member *members;
     uint32_t n_members; /* 0: rows and head alone label */
     struct gdfo_artefact_partner partner;
@@ -67,18 +68,12 @@ static inline size_t gdfo_artefact_floats(const struct gdfo_artefact *a)
 
 struct gdfo_artefact *gdfo_artefact_create(void); /* all empty; NULL when out of memory */
 void gdfo_artefact_destroy(struct gdfo_artefact *a);
-/* Ends the members there are and makes room for n empty ones. */
+/* Ends the members there are and makes room for n empty ones, of even weights. */
 GDFO_MUST_USE enum gdfo_status gdfo_artefact_clear_members(struct gdfo_artefact *a, size_t n,
                                                            struct gdfo_error *err);
 
 /* Members and partner move from one to the other, which had none. */
 void gdfo_artefact_hand_over(struct gdfo_artefact *to, struct gdfo_artefact *from);
-
-/* How a committee speaks: the mean of its members' log-probabilities of one row, renormalised.
- * votes [n][n_labels], out [n_labels]. */
-void gdfo_artefact_average(const float *const *votes, size_t n, size_t n_labels, float *out);
-/* The same of one vote each: lp [n][n_labels] becomes log-probabilities whose rows sum to 1. */
-void gdfo_artefact_renormalise(float *lp, size_t n, size_t n_labels);
 
 /* 1 when the head takes the members' answers side by side. */
 int gdfo_artefact_is_joint(const struct gdfo_artefact *a);

@@ -102,86 +102,28 @@ enum gdfo_status gdfo_gallery_add(struct gdfo_gallery *g, const struct gdfo_pict
     return GDFO_STATUS_OK;
 }
 
-/* ---- elections ------------------------------------------------------------------------------- */
+/* ---- seats ----------------------------------------------------------------------------------- */
 
-void gdfo_gallery_answers(const struct gdfo_gallery *g, const struct gdfo_election *e, float *out)
+const float *gdfo_gallery_votes(const struct gdfo_gallery *g, size_t i)
 {
-    for (size_t i = 0; i < g->n_rows; i++) {
-        float *row = out + i * g->n_labels;
-        const float *votes[GDFO_MEMBERS_MAX];
-        for (size_t m = 0; m < e->n; m++) {
-            votes[m] = g->entries[e->members[m]].lp + i * g->n_labels;
-        }
-        gdfo_artefact_average(votes, e->n, g->n_labels, row);
-    }
+    return g->entries[i].lp;
 }
 
-/* Whether the best alone beats the average by more than one standard error of the difference. */
-static int is_best_alone(const struct gdfo_gallery *g, const float *together)
+int gdfo_gallery_is_plain(const struct gdfo_gallery *g, size_t i)
 {
-    double mean = 0;
-    double square = 0;
-    double n = (double)g->n_rows;
-    const float *alone = g->entries[0].lp;
-    for (size_t i = 0; i < g->n_rows; i++) {
-        size_t at = i * g->n_labels + g->gold[i];
-        mean += ((double)alone[at] - (double)together[at]) / n;
-    }
-    for (size_t i = 0; i < g->n_rows; i++) {
-        size_t at = i * g->n_labels + g->gold[i];
-        double off = (double)alone[at] - (double)together[at] - mean;
-        square += off * off;
-    }
-    return g->n_rows < 2 || mean > sqrt(square / (n - 1) / n);
+    return g->entries[i].n_prompt_tokens == 0 && !g->entries[i].cue;
 }
 
-enum gdfo_status gdfo_gallery_elect(const struct gdfo_gallery *g, size_t n_seats,
-                                    struct gdfo_election *out, struct gdfo_error *err)
+enum gdfo_status gdfo_gallery_seat(const struct gdfo_gallery *g, size_t i,
+                                   struct gdfo_artefact_member *m, struct gdfo_error *err)
 {
-    size_t most = n_seats < GDFO_MEMBERS_MAX ? n_seats : GDFO_MEMBERS_MAX;
-    float *together;
-    memset(out, 0, sizeof *out);
-    if (g->n == 0) {
-        return GDFO_STATUS_OK;
-    }
-    together = gdfo_mem_array(g->n_rows * g->n_labels, sizeof *together);
-    if (!together) {
-        return gdfo_error_no_memory(err, "election");
-    }
-    out->n = g->n < most ? g->n : most;
-    for (size_t i = 0; i < out->n; i++) {
-        out->members[i] = i;
-    }
-    out->loss_single = g->entries[0].loss;
-    gdfo_gallery_answers(g, out, together);
-    out->loss = loss_of(g, together);
-    if (out->n == 1 || !isfinite(out->loss) || is_best_alone(g, together)) {
-        out->n = 1;
-        out->loss = out->loss_single;
-    }
-    gdfo_mem_free(together);
-    return GDFO_STATUS_OK;
-}
-
-static enum gdfo_status seat_one(const struct gdfo_gallery_entry *e, size_t d_model,
-                                 struct gdfo_artefact_member *m, struct gdfo_error *err)
-{
-    size_t n_floats = (size_t)e->n_prompt_tokens * d_model;
+    const struct gdfo_gallery_entry *e = &g->entries[i];
+    size_t n_floats = (size_t)e->n_prompt_tokens * g->d_model;
     m->n_prompt_tokens = e->n_prompt_tokens;
     m->rows = gdfo_mem_dup(e->rows, n_floats * sizeof *m->rows);
     m->cue = gdfo_mem_dup_str(e->cue);
     return m->rows && (m->cue || !e->cue) ? gdfo_head_copy(&m->head, e->head, err)
                                           : gdfo_error_no_memory(err, "committee");
-}
-
-enum gdfo_status gdfo_gallery_seat(const struct gdfo_gallery *g, const struct gdfo_election *e,
-                                   struct gdfo_artefact *a, struct gdfo_error *err)
-{
-    enum gdfo_status status = gdfo_artefact_clear_members(a, e->n, err);
-    for (size_t i = 0; status == GDFO_STATUS_OK && i < a->n_members; i++) {
-        status = seat_one(&g->entries[e->members[i]], g->d_model, &a->members[i], err);
-    }
-    return status;
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */

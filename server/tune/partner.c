@@ -5,7 +5,6 @@
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/num/gemm.h"
-#include "server/tune/artefact.h"
 #include "server/tune/head.h"
 
 #include <math.h>
@@ -14,12 +13,6 @@
 #define POSITIONS_MAX 2048u /* computed at once */
 #define TEXT_MAX      510u  /* tokens of a text: what sentence encoders are trained on, and less */
 #define RUNS_MAX      64u   /* texts encoded before they are run */
-
-/* A prior of deviation 0.5 around the plain product, as of two that err independently: a few dozen
- * rows do not know the weights well. */
-#define WEIGHT_PRIOR   1.0
-#define WEIGHT_PENALTY 4.0
-#define SWEEPS         60
 
 /* ---- features ------------------------------------------------------------------------------ */
 
@@ -175,71 +168,4 @@ void gdfo_partner_apply(const struct gdfo_head *head, const float *features, siz
         gdfo_head_apply(head, no_words, features + i * shape->n_anchors, 1,
                         out + i * shape->n_labels);
     }
-}
-
-/* ---- both together ------------------------------------------------------------------------- */
-
-struct slope {
-    double first, second;
-};
-
-/* Derivatives of the loss in one weight; x is that vote, y the other. */
-static struct slope slope_of(const struct gdfo_partner_votes *v, const float *x, const float *y,
-                             double wx, double wy)
-{
-    struct slope s = {WEIGHT_PENALTY * (wx - WEIGHT_PRIOR), WEIGHT_PENALTY};
-    for (size_t i = 0; i < v->n; i++) {
-        const float *xi = x + i * v->n_labels;
-        const float *yi = y + i * v->n_labels;
-        double top = -(double)INFINITY;
-        double sum = 0;
-        double mean = 0;
-        double square = 0;
-        for (size_t c = 0; c < v->n_labels; c++) {
-            double logit = wx * (double)xi[c] + wy * (double)yi[c];
-            top = logit > top ? logit : top;
-        }
-        for (size_t c = 0; c < v->n_labels; c++) {
-            double p = exp(wx * (double)xi[c] + wy * (double)yi[c] - top);
-            sum += p;
-            mean += p * (double)xi[c];
-            square += p * (double)xi[c] * (double)xi[c];
-        }
-        mean /= sum;
-        s.first += mean - (double)xi[v->gold[i]];
-        s.second += square / sum - mean * mean;
-    }
-    return s;
-}
-
-/* One Newton step in one weight of the convex loss; never below zero. */
-static double step(const struct gdfo_partner_votes *v, const float *x, const float *y, double wx,
-                   double wy)
-{
-    struct slope s = slope_of(v, x, y, wx, wy);
-    double w = wx - s.first / s.second;
-    if (!isfinite(w)) {
-        return wx;
-    }
-    w = w > 2 * wx + 0.1 ? 2 * wx + 0.1 : w; /* far out the curvature misleads */
-    return w > 0 ? w : 0;
-}
-
-struct gdfo_partner_weights gdfo_partner_weigh(const struct gdfo_partner_votes *v)
-{
-    struct gdfo_partner_weights w = {WEIGHT_PRIOR, WEIGHT_PRIOR};
-    for (int i = 0; i < SWEEPS; i++) {
-        w.teacher = step(v, v->teacher, v->partner, w.teacher, w.partner);
-        w.partner = step(v, v->partner, v->teacher, w.partner, w.teacher);
-    }
-    return w;
-}
-
-void gdfo_partner_join(const float *teacher, const float *partner,
-                       const struct gdfo_partner_weights *w, size_t n_labels, float *out)
-{
-    for (size_t c = 0; c < n_labels; c++) {
-        out[c] = (float)(w->teacher * (double)teacher[c] + w->partner * (double)partner[c]);
-    }
-    gdfo_artefact_renormalise(out, 1, n_labels);
 }

@@ -12,13 +12,12 @@
  * (method.md Part A, "student alone" and its product with the anchors head). Its features are the
  * mean of a model's last hidden states over a text; its head is a multinomial logistic regression
  * on them (head.h: the features take the anchors' place, and there are no label words). Where
- * teacher and partner both label, their probabilities are multiplied, each to the power of a weight
- * that held-out rows choose: which of the two knows more differs from task to task.
+ * teacher and partner both label it is one more voice of the committee (log_pool.h): which of the
+ * two knows more differs from task to task.
  *
  *   gdfo_partner_features(model, pool, texts, n, features, &err);
  *   gdfo_partner_fit(&head, &fit, held_out, &err);            held_out: as if each row were new
- *   gdfo_partner_weigh(teacher, held_out, gold, ..., weights);
- *   gdfo_partner_join(teacher, partner, &weights, n, n_labels, out);
+ *   gdfo_partner_apply(head, features, n, out);
  *
  * Pure functions; the model is read, never changed: any thread.
  */
@@ -26,10 +25,6 @@ struct gdfo_head;
 struct gdfo_model;
 struct gdfo_model_config;
 struct gdfo_pool;
-
-struct gdfo_partner_weights {
-    double teacher, partner; /* >= 0 */
-};
 
 /* Why a model cannot be a partner: it has no tokenizer, or is wider than a head. */
 GDFO_MUST_USE enum gdfo_status gdfo_partner_check(const struct gdfo_model *model,
@@ -56,17 +51,5 @@ GDFO_MUST_USE enum gdfo_status gdfo_partner_fit(struct gdfo_head **head,
                                                 struct gdfo_error *err);
 /* out [n][n_labels]: class log-probabilities. */
 void gdfo_partner_apply(const struct gdfo_head *head, const float *features, size_t n, float *out);
-
-/* What the two say of rows that neither was fitted on: log-probabilities [n][n_labels]. */
-struct gdfo_partner_votes {
-    const float *teacher, *partner;
-    const uint32_t *gold;
-    size_t n, n_labels;
-};
-/* The weights of least cross-entropy on those rows, drawn towards the plain product. */
-struct gdfo_partner_weights gdfo_partner_weigh(const struct gdfo_partner_votes *v);
-/* out [n_labels], renormalised; may be either input. NaN where an input is. */
-void gdfo_partner_join(const float *teacher, const float *partner,
-                       const struct gdfo_partner_weights *w, size_t n_labels, float *out);
 
 #endif

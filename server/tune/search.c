@@ -6,7 +6,7 @@
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/optim/optim_ops.h"
 #include "server/task/task.h"
-#include "server/tune/head.h"
+#include "server/tune/search_committee.h"
 #include "server/tune/search_demo.h"
 #include "server/tune/search_experts.h"
 #include "server/tune/search_map.h"
@@ -177,27 +177,6 @@ static enum gdfo_status make_memory(struct gdfo_search *s, struct gdfo_error *er
                : status;
 }
 
-/* Its rows are the train rows, then the dev rows. */
-static enum gdfo_status make_gallery(struct gdfo_search *s, struct gdfo_error *err)
-{
-    size_t n_train = s->env.train.n;
-    size_t n = n_train + s->env.dev.n;
-    uint32_t *gold = gdfo_mem_array(n, sizeof *gold);
-    enum gdfo_status status;
-    if (!gold) {
-        return gdfo_error_no_memory(err, "gallery");
-    }
-    memcpy(gold, s->env.train.gold, n_train * sizeof *gold);
-    if (s->env.dev.n > 0) {
-        memcpy(gold + n_train, s->env.dev.gold, s->env.dev.n * sizeof *gold);
-    }
-    status =
-        gdfo_gallery_init(&s->gallery, n, gdfo_task_n_labels(s->env.task), s->width, gold, err);
-    gdfo_mem_free(gold);
-    s->seated = gdfo_mem_array(n, sizeof *s->seated);
-    return status == GDFO_STATUS_OK && !s->seated ? gdfo_error_no_memory(err, "gallery") : status;
-}
-
 static int wants_pupil(const struct gdfo_search_opts *o)
 {
     return o->distill || o->gradient;
@@ -249,10 +228,7 @@ static enum gdfo_status build(struct gdfo_search *s, struct gdfo_error *err)
     (void)gdfo_evaluator_anchors(s->evaluator, &s->n_anchors);
     status = make_memory(s, err);
     if (status == GDFO_STATUS_OK) {
-        status = make_gallery(s, err);
-    }
-    if (status == GDFO_STATUS_OK && s->opts.partner && s->env.partner_model) {
-        status = gdfo_search_partner_make(s, err);
+        status = gdfo_search_committee_create(s, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = first_rows(s, err);
@@ -326,12 +302,8 @@ void gdfo_search_destroy(void *self)
     gdfo_evaluator_destroy(s->evaluator);
     gdfo_incumbent_deinit(&s->best);
     gdfo_incumbent_deinit(&s->plain);
-    gdfo_gallery_deinit(&s->gallery);
-    gdfo_head_destroy(s->partner);
-    gdfo_mem_free(s->partner_votes);
-    gdfo_mem_free(s->seated);
+    gdfo_search_committee_destroy(s);
     gdfo_artefact_destroy(s->result);
-    gdfo_head_destroy(s->baseline);
     gdfo_mem_free(s->start);
     gdfo_mem_free(s->centre);
     gdfo_mem_free(s->gradient);

@@ -1,8 +1,7 @@
 #include "common/mem.h"
 #include "server/task/task.h"
 #include "server/tune/head.h"
-#include "server/tune/partner.h"
-#include "server/tune/search_priv.h"
+#include "server/tune/search_committee.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -95,14 +94,6 @@ static struct judged judge_head(const struct gdfo_search *s, const struct gdfo_h
     return j;
 }
 
-static void add_metric_dev(const struct gdfo_search *s, struct gdfo_report *r, double value)
-{
-    const struct gdfo_task_options *o = gdfo_task_options_of(s->env.task);
-    static const char *const names[] = {"accuracy_dev", "macro_f1_dev", "f1_dev"};
-    gdfo_report_metric_add(r, names[o->metric], value);
-    (void)snprintf(r->best_metric, sizeof r->best_metric, "%s", names[o->metric]);
-}
-
 /* [train rows, dev rows][labels] */
 static float *new_held_out(const struct gdfo_search *s)
 {
@@ -134,11 +125,6 @@ static enum gdfo_status fill_result(struct gdfo_search *s, struct gdfo_artefact 
     return gdfo_head_copy(&a->baseline, s->baseline, err);
 }
 
-static int wants_committee(const struct gdfo_search *s)
-{
-    return s->opts.n_committee > 1 || s->partner;
-}
-
 static enum gdfo_status new_result(struct gdfo_search *s, const struct gdfo_incumbent *who,
                                    struct gdfo_head **head, struct judged j, struct gdfo_error *err)
 {
@@ -157,7 +143,7 @@ static enum gdfo_status new_result(struct gdfo_search *s, const struct gdfo_incu
     a->metric_dev = s->env.dev.n > 0 ? j.metric : (double)NAN;
     a->head = *head;
     *head = NULL;
-    if (s->result && wants_committee(s)) { /* whose numbers the result's are */
+    if (s->result && gdfo_search_has_committee(s)) { /* whose numbers the result's are */
         a->loss_train = s->result->loss_train;
         a->loss_dev = s->result->loss_dev;
         a->metric_dev = s->result->metric_dev;
@@ -185,112 +171,6 @@ static enum gdfo_status weigh(struct gdfo_search *s, const struct gdfo_incumbent
     return new_result(s, who, head, j, err);
 }
 
-/* Held-out rows of the gallery: the train rows, then the dev rows. */
-static enum gdfo_status hang(struct gdfo_search *s, struct gdfo_picture *p, float *held_out,
-                             const struct gdfo_evaluation *e, struct gdfo_error *err)
-{
-    size_t n_train = s->env.train.n;
-    if (!wants_committee(s)) {
-        return GDFO_STATUS_OK;
-    }
-    if (s->env.dev.n > 0) {
-        gdfo_head_apply(p->head, e->lp, e->anchors, s->env.dev.n,
-                        held_out + n_train * gdfo_task_n_labels(s->env.task));
-    }
-    p->lp = held_out;
-    return gdfo_gallery_add(&s->gallery, p, err);
-}
-
-/* The dev numbers of what labels in the end, or without dev rows its held-out ones. */
-static struct judged judge_together(const struct gdfo_search *s, const float *lp)
-{
-    size_t first = s->env.dev.n > 0 ? s->env.train.n : 0;
-    size_t n_labels = gdfo_task_n_labels(s->env.task);
-    struct gdfo_answers a = {lp + first * n_labels, s->gallery.gold + first,
-                             s->gallery.n_rows - first, n_labels};
-    struct gdfo_loss_spec ce = {GDFO_LOSS_CE, 0};
-    return (struct judged){gdfo_loss_mean(&ce, &a, NULL), gdfo_task_metric(s->env.task, &a)};
-}
-
-/*
- * Whether votes label worse than what is seated, by more than one standard error of the paired
- * difference. Otherwise the newer takes the seats: it is elected from more prompts, and the least
- * loss of many elections would be luck for the most part.
- */
-static int is_worse(const struct gdfo_search *s, const float *votes)
-{
-    const struct gdfo_gallery *g = &s->gallery;
-    double n = (double)g->n_rows;
-    double mean = 0;
-    double square = 0;
-    for (size_t i = 0; i < g->n_rows; i++) {
-        mean += (-(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i]) / n;
-    }
-    for (size_t i = 0; i < g->n_rows; i++) {
-        double d = -(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i] - mean;
-        square += d * d;
-    }
-    return s->n_seated > 0 && n > 1 && mean > sqrt(square / (n - 1) / n);
-}
-
-static void take_seats(struct gdfo_search *s, const float *votes, struct judged j)
-{
-    const struct gdfo_gallery *g = &s->gallery;
-    double sum = 0;
-    for (size_t i = 0; i < g->n_rows; i++) {
-        s->seated[i] = -votes[i * g->n_labels + g->gold[i]];
-        sum += (double)s->seated[i];
-    }
-    s->result->loss_train = sum / (double)g->n_rows;
-    s->result->loss_dev = s->env.dev.n > 0 ? j.loss : (double)NAN;
-    s->result->metric_dev = s->env.dev.n > 0 ? j.metric : (double)NAN;
-}
-
-/* Elects the committee anew, weighs the partner beside it, and makes both part of the result. */
-static enum gdfo_status reelect(struct gdfo_search *s, float *votes, struct gdfo_report *r,
-                                struct gdfo_error *err)
-{
-    struct gdfo_election e;
-    struct gdfo_partner_weights w = {1, 0};
-    struct judged j;
-    enum gdfo_status status = gdfo_gallery_elect(&s->gallery, (size_t)s->opts.n_committee, &e, err);
-    if (status != GDFO_STATUS_OK || e.n == 0) {
-        return status;
-    }
-    gdfo_gallery_answers(&s->gallery, &e, votes);
-    gdfo_report_metric_add(r, "loss_committee", e.loss);
-    if (s->partner) {
-        w = gdfo_search_partner_join(s, votes);
-    }
-    if (is_worse(s, votes)) {
-        return status;
-    }
-    status = gdfo_gallery_seat(&s->gallery, &e, s->result, err);
-    if (status == GDFO_STATUS_OK && s->partner) {
-        status = gdfo_search_partner_seat(s, &w, s->result, err);
-        gdfo_report_metric_add(r, "weight_student", w.partner);
-    }
-    j = judge_together(s, votes);
-    take_seats(s, votes, j);
-    gdfo_report_metric_add(r, "loss_held_out", s->result->loss_train);
-    gdfo_report_metric_add(r, "n_committee", (double)e.n);
-    gdfo_report_metric_add(r, "loss_dev", j.loss);
-    add_metric_dev(s, r, j.metric);
-    r->has_new_best = 1;
-    r->best_value = j.metric;
-    return status;
-}
-
-/* Where a committee labels, its number is the result's, and the newest ranks first. */
-static void rank_committee(struct gdfo_search *s, struct gdfo_report *r)
-{
-    if (r->has_new_best) {
-        s->n_seated++;
-        r->best_rank = (double)s->n_seated;
-        r->best_value = s->env.dev.n > 0 ? s->result->metric_dev : r->best_value;
-    }
-}
-
 /* What early stop watches falls by this share of itself, or it is no gain: a committee elected from
  * more prompts is nearly always a little better on the rows that elect it. */
 #define GAIN_SHARE 0.01
@@ -298,7 +178,7 @@ static void rank_committee(struct gdfo_search *s, struct gdfo_report *r)
 /* Early stop counts checks since the selection's number last fell by enough. */
 static void count_gain(struct gdfo_search *s, struct gdfo_report *r)
 {
-    const int is_together = wants_committee(s);
+    const int is_together = gdfo_search_has_committee(s);
     double value = s->env.select_by_metric ? -r->best_value
                    : is_together           ? s->result->loss_train
                                            : -r->best_rank;
@@ -327,20 +207,19 @@ static void book(struct gdfo_search *s, struct gdfo_report *r)
 
 /* Everything after the dev rows were asked. */
 static enum gdfo_status settle(struct gdfo_search *s, const struct gdfo_search_subject *subject,
-                               struct gdfo_head **head, struct judged j, float *held_out,
-                               struct gdfo_report *r, struct gdfo_error *err)
+                               struct gdfo_head **head, struct judged j, struct gdfo_report *r,
+                               struct gdfo_error *err)
 {
     enum gdfo_status status = GDFO_STATUS_OK;
     gdfo_report_metric_add(r, "loss_dev", j.loss);
     gdfo_report_metric_add(r, "loss_cv", score_of(*head)->loss);
-    add_metric_dev(s, r, j.metric);
+    gdfo_search_report_dev(s, r, j.metric);
     subject->who->is_checked = 1;
     if (!subject->is_scout) {
         status = weigh(s, subject->who, head, j, r, err);
     }
-    if (status == GDFO_STATUS_OK && wants_committee(s)) {
-        status = reelect(s, held_out, r, err);
-        rank_committee(s, r);
+    if (status == GDFO_STATUS_OK && gdfo_search_has_committee(s)) {
+        status = gdfo_search_elect(s, r, err);
     }
     if (status == GDFO_STATUS_OK && s->result) {
         book(s, r);
@@ -371,10 +250,10 @@ enum gdfo_status gdfo_search_judge_subject(struct gdfo_search *s,
     if (status == GDFO_STATUS_OK) {
         struct gdfo_picture picture = {p.n_prompt_tokens, p.rows, p.cue, head, NULL};
         j = judge_head(s, head, &e, scratch);
-        status = hang(s, &picture, held_out, &e, err);
+        status = gdfo_search_hang(s, &picture, held_out, &e, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = settle(s, subject, &head, j, held_out, r, err);
+        status = settle(s, subject, &head, j, r, err);
     }
     gdfo_mem_free(scratch);
     gdfo_mem_free(held_out);
@@ -424,18 +303,17 @@ static enum gdfo_status place_plain(struct gdfo_search *s, const struct gdfo_eva
     if (status == GDFO_STATUS_OK) {
         struct gdfo_picture p = {.head = head};
         j = judge_head(s, head, e, scratch);
-        status = hang(s, &p, held_out, e, err);
+        status = gdfo_search_hang(s, &p, held_out, e, err);
     }
     if (status == GDFO_STATUS_OK) {
-        add_metric_dev(s, r, j.metric);
+        gdfo_search_report_dev(s, r, j.metric);
         r->has_new_best = 1;
         r->best_rank = -(s->env.dev.n > 0 ? j.loss : score_of(head)->loss);
         r->best_value = j.metric;
         status = new_result(s, NULL, &head, j, err);
     }
-    if (status == GDFO_STATUS_OK && wants_committee(s)) {
-        status = reelect(s, held_out, r, err);
-        rank_committee(s, r);
+    if (status == GDFO_STATUS_OK && gdfo_search_has_committee(s)) {
+        status = gdfo_search_elect(s, r, err);
     }
     if (status == GDFO_STATUS_OK) {
         book(s, r);
@@ -454,7 +332,9 @@ enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_repo
     struct gdfo_head *none = NULL;
     struct gdfo_evaluation e = {0};
     float *scratch = NULL;
-    enum gdfo_status status = fit(s, &bias, s->plain.lp, NULL, &s->baseline, err);
+    enum gdfo_status status;
+    bias.held_out = s->calibrated;
+    status = fit(s, &bias, s->plain.lp, NULL, &s->baseline, err);
     if (status == GDFO_STATUS_OK) {
         status = fit(s, &as_is, s->plain.lp, NULL, &none, err);
     }
@@ -464,7 +344,11 @@ enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_repo
     if (status == GDFO_STATUS_OK) {
         struct judged plain = judge_head(s, none, &e, scratch);
         report_plain(s, r, plain, judge_head(s, s->baseline, &e, scratch));
-        if (wants_committee(s) || gdfo_search_evals_left(s) <= 0) {
+        if (s->env.dev.n > 0) {
+            memcpy(s->calibrated + (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task),
+                   scratch, s->env.dev.n * gdfo_task_n_labels(s->env.task) * sizeof *scratch);
+        }
+        if (gdfo_search_has_committee(s) || gdfo_search_evals_left(s) <= 0) {
             status = place_plain(s, &e, scratch, r, err);
         }
     }

@@ -2,7 +2,7 @@
 #include "server/task/task.h"
 #include "server/tune/head.h"
 #include "server/tune/partner.h"
-#include "server/tune/search_priv.h"
+#include "server/tune/search_committee.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -76,28 +76,13 @@ void gdfo_search_partner_report(const struct gdfo_search *s, struct gdfo_report 
                             s->env.dev.n > 0 ? "dev" : "held-out train", metric, loss);
 }
 
-struct gdfo_partner_weights gdfo_search_partner_join(const struct gdfo_search *s, float *votes)
-{
-    const size_t n_labels = gdfo_task_n_labels(s->env.task);
-    struct gdfo_partner_votes v = {votes, s->partner_votes, s->gallery.gold, s->gallery.n_rows,
-                                   n_labels};
-    struct gdfo_partner_weights w = gdfo_partner_weigh(&v);
-    for (size_t i = 0; i < v.n; i++) {
-        float *row = votes + i * n_labels;
-        gdfo_partner_join(row, s->partner_votes + i * n_labels, &w, n_labels, row);
-    }
-    return w;
-}
-
-enum gdfo_status gdfo_search_partner_seat(const struct gdfo_search *s,
-                                          const struct gdfo_partner_weights *w,
+enum gdfo_status gdfo_search_partner_seat(const struct gdfo_search *s, double weight,
                                           struct gdfo_artefact *a, struct gdfo_error *err)
 {
     struct gdfo_artefact_partner *p = &a->partner;
     gdfo_head_destroy(p->head);
     p->head = NULL;
-    p->weight_teacher = w->teacher;
-    p->weight = w->partner;
+    p->weight = weight;
     (void)snprintf(p->sha256, sizeof p->sha256, "%s",
                    s->env.partner_sha256 ? s->env.partner_sha256 : "");
     return gdfo_head_copy(&p->head, s->partner, err);

@@ -49,6 +49,8 @@ struct gdfo_search {
     struct gdfo_gallery gallery; /* of the judged prompts, when a committee may be elected */
     struct gdfo_head *partner;   /* NULL: no partner; made by create, like its answers */
     float *partner_votes;        /* [train rows held out, dev rows][labels] */
+    float *calibrated;           /* [train rows held out, dev rows][labels] the plain prompt under
+                                    its bias per class, which always has a voice */
     float *seated;           /* [train rows, dev rows] losses of what labels now: the elected and
                                 their partner */
     int64_t n_seated;        /* how often that changed: the newest ranks first */
@@ -87,17 +89,6 @@ GDFO_MUST_USE enum gdfo_status gdfo_search_judge_subject(struct gdfo_search *s,
 /* The baselines; and the plain prompt as the result, until one with rows is judged. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_report *r,
                                                        struct gdfo_error *err);
-
-/* search_partner.c: the partner's features and head, made at create; its number alone; its word
- * beside the committee's votes [train rows, dev rows][labels], joined in place; its seat. */
-GDFO_MUST_USE enum gdfo_status gdfo_search_partner_make(struct gdfo_search *s,
-                                                        struct gdfo_error *err);
-void gdfo_search_partner_report(const struct gdfo_search *s, struct gdfo_report *r);
-struct gdfo_partner_weights gdfo_search_partner_join(const struct gdfo_search *s, float *votes);
-GDFO_MUST_USE enum gdfo_status gdfo_search_partner_seat(const struct gdfo_search *s,
-                                                        const struct gdfo_partner_weights *w,
-                                                        struct gdfo_artefact *a,
-                                                        struct gdfo_error *err);
 
 /* search_scout.c: what is tried for the committee before the search, one prompt a step. */
 int64_t gdfo_search_n_scouts(const struct gdfo_search *s);

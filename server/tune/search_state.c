@@ -8,7 +8,7 @@
 /* Everything a step changes, in one block; what create derives from env and options is not in it.
  */
 #define MAGIC    0x48435253u /* "SRCH" */
-#define VERSION  5u
+#define VERSION  6u
 #define PART_MAX ((size_t)1 << 31)
 
 static void save_meter(const struct gdfo_meter *m, struct gdfo_buf *out)
@@ -95,6 +95,8 @@ void gdfo_search_save(const void *self, struct gdfo_buf *out)
     gdfo_buf_block(out, partner_of(s), strlen(partner_of(s)));
     gdfo_buf_u64(out, (unsigned long long)s->n_seated);
     gdfo_buf_addn(out, s->seated, s->gallery.n_rows * sizeof *s->seated);
+    gdfo_buf_addn(out, s->calibrated,
+                  s->gallery.n_rows * s->gallery.n_labels * sizeof *s->calibrated);
     gdfo_buf_addn(out, s->gradient, s->n_floats * sizeof *s->gradient);
     if (s->experts) {
         gdfo_buf_addn(out, s->experts,
@@ -155,6 +157,8 @@ static enum gdfo_status load_parts(struct gdfo_search *s, struct gdfo_span *in,
     if (status == GDFO_STATUS_OK) {
         s->n_seated = (int64_t)gdfo_span_u64(in);
         (void)gdfo_span_copy(in, s->seated, s->gallery.n_rows * sizeof *s->seated);
+        (void)gdfo_span_copy(in, s->calibrated,
+                             s->gallery.n_rows * s->gallery.n_labels * sizeof *s->calibrated);
     }
     (void)gdfo_span_copy(in, s->gradient, s->n_floats * sizeof *s->gradient);
     if (status == GDFO_STATUS_OK && s->experts) {

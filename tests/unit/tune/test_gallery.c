@@ -65,89 +65,23 @@ static void add(struct gdfo_gallery *g, double even, double odd, float mark)
     gdfo_test_ok(gdfo_gallery_add(g, &p, &err), &err);
 }
 
-static struct gdfo_election elect(const struct gdfo_gallery *g, size_t n_seats)
+/* The first n entries become the artefact's members. */
+static void seat(const struct gdfo_gallery *g, size_t n, struct gdfo_artefact *a)
 {
-    struct gdfo_election e;
     struct gdfo_error err = {0};
-    gdfo_test_ok(gdfo_gallery_elect(g, n_seats, &e, &err), &err);
-    return e;
+    a->d_model = D_MODEL;
+    a->position = GDFO_POSITION_SUFFIX;
+    gdfo_test_ok(gdfo_artefact_clear_members(a, n, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        gdfo_test_ok(gdfo_gallery_seat(g, i, &a->members[i], &err), &err);
+    }
 }
 
-/* sqrt(.8 x .4) : sqrt(.2 x .6) is .6202 : .3798. */
-static void a_committee_speaks_the_geometric_mean(void **state)
-{
-    const float a[] = {logf(0.8F), logf(0.2F)};
-    const float b[] = {logf(0.4F), logf(0.6F)};
-    const float *votes[] = {a, b};
-    float out[2];
-    (void)state;
-    gdfo_artefact_average(votes, 2, 2, out);
-    gdfo_test_near(exp((double)out[0]), 0.620204, 1e-5);
-    gdfo_test_near(exp((double)out[1]), 0.379796, 1e-5);
-}
-
-static void what_one_member_cannot_say_the_committee_does_not(void **state)
-{
-    const float a[] = {NAN, -1};
-    const float b[] = {-1, -1};
-    const float *votes[] = {a, b};
-    float out[2];
-    (void)state;
-    gdfo_artefact_average(votes, 2, 2, out);
-    assert_true(isnan(out[0]) && isnan(out[1]));
-}
-
-/* Right on different rows: each alone loses (ln(1/.95) + ln(1/.35)) / 2 = .5506; together every row
- * has odds sqrt(19 x .35/.65), a loss of .2720. */
-static void prompts_that_err_on_different_rows_label_together(void **state)
-{
-    struct gdfo_gallery g;
-    struct gdfo_election e;
-    (void)state;
-    make(&g);
-    add(&g, 0.95, 0.35, 1);
-    add(&g, 0.35, 0.95, 2);
-    e = elect(&g, 6);
-    assert_int_equal(e.n, 2);
-    gdfo_test_near(e.loss_single, 0.550558, 1e-5);
-    gdfo_test_near(e.loss, 0.272041, 1e-5);
-    e = elect(&g, 1);
-    assert_int_equal(e.n, 1);
-    gdfo_test_near(e.loss, e.loss_single, 0);
-    gdfo_gallery_deinit(&g);
-}
-
-static void a_prompt_that_the_others_only_hurt_stays_alone(void **state)
-{
-    struct gdfo_gallery g;
-    struct gdfo_election e;
-    (void)state;
-    make(&g);
-    add(&g, 0.3, 0.2, 1);
-    add(&g, 0.97, 0.96, 2);
-    add(&g, 0.2, 0.3, 3);
-    e = elect(&g, 6);
-    assert_int_equal(e.n, 1);
-    gdfo_test_near(e.loss, -(log(0.97) + log(0.96)) / 2, 1e-6);
-    gdfo_gallery_deinit(&g);
-}
-
-static void an_empty_gallery_elects_nobody(void **state)
-{
-    struct gdfo_gallery g;
-    (void)state;
-    make(&g);
-    assert_int_equal(elect(&g, 6).n, 0);
-    gdfo_gallery_deinit(&g);
-}
-
-/* Of 30 prompts the 24 with the lowest loss are kept, and the seats go to the best of those. */
+/* Of 30 prompts the 24 with the lowest loss are kept, the lowest first. */
 static void a_full_gallery_parts_with_the_worst(void **state)
 {
     struct gdfo_gallery g;
     struct gdfo_artefact *a = gdfo_artefact_create();
-    struct gdfo_election e;
-    struct gdfo_error err = {0};
     (void)state;
     make(&g);
     for (int i = 0; i < 30; i++) {
@@ -155,15 +89,13 @@ static void a_full_gallery_parts_with_the_worst(void **state)
         add(&g, 0.5 + 0.015 * k, 0.5 + 0.001 * k, (float)(k + 1));
     }
     assert_int_equal(g.n, GDFO_GALLERY_MAX);
-    e = elect(&g, 4);
-    a->d_model = D_MODEL;
-    a->position = GDFO_POSITION_SUFFIX;
-    gdfo_test_ok(gdfo_gallery_seat(&g, &e, a, &err), &err);
-    assert_int_equal(a->n_members, e.n);
+    seat(&g, 4, a);
     for (uint32_t m = 0; m < a->n_members; m++) {
         assert_true(a->members[m].rows[0] == (float)(30 - m));
         assert_int_equal(a->members[m].n_prompt_tokens, 2);
+        gdfo_test_near(a->members[m].weight, 0.25, 0);
     }
+    gdfo_test_near((double)gdfo_gallery_votes(&g, 0)[gold[0]], log(0.5 + 0.015 * 29), 1e-6);
     gdfo_artefact_destroy(a);
     gdfo_gallery_deinit(&g);
 }
@@ -183,23 +115,22 @@ static void the_plain_prompt_may_sit_and_has_no_rows(void **state)
     struct gdfo_gallery g;
     struct gdfo_artefact *a = gdfo_artefact_create();
     struct gdfo_artefact *back = NULL;
-    struct gdfo_election e;
     struct gdfo_buf bytes;
     struct gdfo_error err = {0};
     (void)state;
     make(&g);
     add(&g, 0.95, 0.4, 0);
     add(&g, 0.35, 0.95, 2);
-    e = elect(&g, 6);
-    a->d_model = D_MODEL;
-    a->position = GDFO_POSITION_SUFFIX;
-    gdfo_test_ok(gdfo_gallery_seat(&g, &e, a, &err), &err);
-    assert_int_equal(a->n_members, 2);
+    seat(&g, 2, a);
+    a->members[0].weight = 1.25;
+    a->members[1].weight = 0;
     assert_int_equal(a->members[0].n_prompt_tokens, 0);
+    assert_true(gdfo_gallery_is_plain(&g, 0) && !gdfo_gallery_is_plain(&g, 1));
     gdfo_buf_init(&bytes, 1 << 20);
     gdfo_artefact_save(a, &bytes);
     gdfo_test_ok(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), &err);
     assert_int_equal(back->n_members, 2);
+    assert_true(back->members[0].weight == 1.25 && back->members[1].weight == 0);
     assert_true(back->members[1].rows[5] == 2);
     assert_non_null(back->members[0].head);
     gdfo_artefact_destroy(back);
@@ -252,6 +183,7 @@ static void sign(struct gdfo_buf *bytes, char version)
 #define PARTNER_BYTES (65 + 8 + 8 + 8) /* digest, two weights, an empty head */
 #define CUE_BYTES     (4 + 8)          /* no cue */
 #define LAYER_BYTES   (4 + 4 + 4)      /* no deeper layers; labels and sets of no words */
+#define WEIGHT_BYTES  8                /* of one member */
 
 /* A result of before committees ends after its baseline: no count of members, version 1. */
 static void a_result_without_members_of_the_older_version_is_read(void **state)
@@ -273,7 +205,7 @@ static void a_result_without_members_of_the_older_version_is_read(void **state)
     assert_int_equal(back->n_members, 0);
     gdfo_artefact_destroy(back);
     bytes.len -= 4;
-    sign(&bytes, 6);
+    sign(&bytes, 7);
     assert_int_equal(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), GDFO_STATUS_CORRUPT);
     gdfo_buf_deinit(&bytes);
     gdfo_artefact_destroy(a);
@@ -286,20 +218,17 @@ static void a_result_of_before_partners_is_read(void **state)
     struct gdfo_gallery g;
     struct gdfo_artefact *a = gdfo_artefact_create();
     struct gdfo_artefact *back = NULL;
-    struct gdfo_election e;
     struct gdfo_buf bytes, older;
     struct gdfo_error err = {0};
     (void)state;
     make(&g);
     add(&g, 0.95, 0.4, 0);
-    e = elect(&g, 1);
-    a->d_model = D_MODEL;
-    a->position = GDFO_POSITION_SUFFIX;
-    gdfo_test_ok(gdfo_gallery_seat(&g, &e, a, &err), &err);
+    seat(&g, 1, a);
     gdfo_buf_init(&bytes, 1 << 20);
     gdfo_buf_init(&older, 1 << 20);
     gdfo_artefact_save(a, &bytes);
-    gdfo_buf_addn(&older, bytes.data, bytes.len - LAYER_BYTES - 4); /* before deep prompts */
+    gdfo_buf_addn(&older, bytes.data,
+                  bytes.len - LAYER_BYTES - WEIGHT_BYTES - 4); /* before deep prompts */
     sign(&older, 4);
     gdfo_test_ok(gdfo_artefact_load(&back, older.data, older.len, &err), &err);
     assert_int_equal(back->n_members, 1);
@@ -307,7 +236,8 @@ static void a_result_of_before_partners_is_read(void **state)
     assert_int_equal(back->words.n_sets, 0);
     gdfo_artefact_destroy(back);
     gdfo_buf_reset(&older);
-    gdfo_buf_addn(&older, bytes.data, bytes.len - CUE_BYTES - PARTNER_BYTES - LAYER_BYTES - 4);
+    gdfo_buf_addn(&older, bytes.data,
+                  bytes.len - CUE_BYTES - PARTNER_BYTES - LAYER_BYTES - WEIGHT_BYTES - 4);
     sign(&older, 2);
     gdfo_test_ok(gdfo_artefact_load(&back, older.data, older.len, &err), &err);
     assert_int_equal(back->n_members, 1);
@@ -327,7 +257,6 @@ static void a_member_keeps_its_cue(void **state)
     struct gdfo_gallery g, back;
     struct gdfo_artefact *a = gdfo_artefact_create();
     struct gdfo_artefact *read = NULL;
-    struct gdfo_election e;
     struct gdfo_buf bytes;
     struct gdfo_span in;
     struct gdfo_error err = {0};
@@ -344,10 +273,7 @@ static void a_member_keeps_its_cue(void **state)
     gdfo_gallery_save(&g, &bytes);
     in = gdfo_span_make(bytes.data, bytes.len);
     gdfo_test_ok(gdfo_gallery_load(&back, &in, &err), &err);
-    e = elect(&back, 1);
-    a->d_model = D_MODEL;
-    a->position = GDFO_POSITION_SUFFIX;
-    gdfo_test_ok(gdfo_gallery_seat(&back, &e, a, &err), &err);
+    seat(&back, 1, a);
     gdfo_test_ok(gdfo_head_copy(&a->partner.head, head, &err), &err);
     memcpy(a->partner.sha256, "abc", 4);
     a->partner.weight = 0.25;
@@ -364,14 +290,42 @@ static void a_member_keeps_its_cue(void **state)
     gdfo_gallery_deinit(&back);
 }
 
+/* Version 5 had even members, and a weight of them together in front of the partner's. */
+static void a_result_of_before_weights_is_read(void **state)
+{
+    struct gdfo_gallery g;
+    struct gdfo_artefact *a = gdfo_artefact_create();
+    struct gdfo_artefact *back = NULL;
+    struct gdfo_buf bytes, partner;
+    struct gdfo_error err = {0};
+    const double together = 0.75;
+    (void)state;
+    make(&g);
+    add(&g, 0.95, 0.4, 0);
+    add(&g, 0.35, 0.95, 2);
+    seat(&g, 2, a);
+    gdfo_test_ok(gdfo_head_copy(&a->partner.head, head, &err), &err);
+    a->partner.weight = 0.25;
+    gdfo_buf_init(&bytes, 1 << 20);
+    gdfo_buf_init(&partner, 1 << 20);
+    gdfo_head_save(head, &partner);
+    gdfo_artefact_save(a, &bytes);
+    bytes.len -= 2 * WEIGHT_BYTES + 4;
+    memcpy(bytes.data + bytes.len - LAYER_BYTES - 8 - partner.len - 16, &together, sizeof together);
+    sign(&bytes, 5);
+    gdfo_test_ok(gdfo_artefact_load(&back, bytes.data, bytes.len, &err), &err);
+    assert_true(back->members[0].weight == 0.375 && back->members[1].weight == 0.375);
+    assert_true(back->partner.weight == 0.25);
+    gdfo_artefact_destroy(back);
+    gdfo_artefact_destroy(a);
+    gdfo_buf_deinit(&bytes);
+    gdfo_buf_deinit(&partner);
+    gdfo_gallery_deinit(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_committee_speaks_the_geometric_mean),
-        cmocka_unit_test(what_one_member_cannot_say_the_committee_does_not),
-        cmocka_unit_test(prompts_that_err_on_different_rows_label_together),
-        cmocka_unit_test(a_prompt_that_the_others_only_hurt_stays_alone),
-        cmocka_unit_test(an_empty_gallery_elects_nobody),
         cmocka_unit_test(a_full_gallery_parts_with_the_worst),
         cmocka_unit_test(an_answer_that_is_no_number_is_not_hung),
         cmocka_unit_test(the_plain_prompt_may_sit_and_has_no_rows),
@@ -379,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_result_without_members_of_the_older_version_is_read),
         cmocka_unit_test(a_result_of_before_partners_is_read),
         cmocka_unit_test(a_member_keeps_its_cue),
+        cmocka_unit_test(a_result_of_before_weights_is_read),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -11,78 +11,6 @@
 
 #define N 40
 
-/* .8^2 x .3 : .2^2 x .7 is .872727 : .127273. */
-static void a_product_is_renormalised(void **state)
-{
-    const float teacher[2] = {logf(0.8F), logf(0.2F)};
-    const float partner[2] = {logf(0.3F), logf(0.7F)};
-    const struct gdfo_partner_weights w = {2, 1};
-    float out[2];
-    (void)state;
-    gdfo_partner_join(teacher, partner, &w, 2, out);
-    gdfo_test_near(exp((double)out[0]), 0.872727, 1e-5);
-    gdfo_test_near(exp((double)out[1]), 0.127273, 1e-5);
-}
-
-static void what_one_of_the_two_cannot_say_is_not_said(void **state)
-{
-    const float teacher[2] = {-1, -1};
-    const float partner[2] = {NAN, -1};
-    const struct gdfo_partner_weights w = {1, 1};
-    float out[2];
-    (void)state;
-    gdfo_partner_join(teacher, partner, &w, 2, out);
-    assert_true(isnan(out[0]) && isnan(out[1]));
-}
-
-/* Two votes on N rows of three classes, from a line that the reference has too. */
-static void make_votes(float *teacher, float *partner, uint32_t *gold)
-{
-    for (uint32_t i = 0; i < N; i++) {
-        gold[i] = i * 7 % 3;
-        for (uint32_t c = 0; c < 3; c++) {
-            double t = ((i * 13 + c * 5) % 11) / 5.0 + (c == gold[i] ? 1.2 : 0);
-            double p = ((i * 17 + c * 3) % 7) / 3.0 + (c == gold[i] ? 0.4 : 0);
-            teacher[i * 3 + c] = (float)t;
-            partner[i * 3 + c] = (float)p;
-        }
-    }
-}
-
-/* tests/reference/tune/partner_weights.py: numpy 1.24.2, a grid and Newton in both at once. */
-static void weights_are_those_of_least_loss(void **state)
-{
-    float teacher[N * 3];
-    float partner[N * 3];
-    uint32_t gold[N];
-    struct gdfo_partner_votes v = {teacher, partner, gold, N, 3};
-    struct gdfo_partner_weights w;
-    (void)state;
-    make_votes(teacher, partner, gold);
-    w = gdfo_partner_weigh(&v);
-    gdfo_test_near(w.teacher, 1.709318063, 1e-6);
-    gdfo_test_near(w.partner, 0.609381853, 1e-6);
-}
-
-/* A partner that is confident and mostly wrong gets no say, and never a say against itself. */
-static void a_partner_that_misleads_is_silenced(void **state)
-{
-    float teacher[N * 2];
-    float partner[N * 2];
-    uint32_t gold[N];
-    struct gdfo_partner_votes v = {teacher, partner, gold, N, 2};
-    (void)state;
-    for (uint32_t i = 0; i < N; i++) {
-        gold[i] = i % 2;
-        teacher[2 * i + gold[i]] = logf(0.7F);
-        teacher[2 * i + 1 - gold[i]] = logf(0.3F);
-        partner[2 * i + gold[i]] = logf(0.05F);
-        partner[2 * i + 1 - gold[i]] = logf(0.95F);
-    }
-    assert_true(gdfo_partner_weigh(&v).partner == 0);
-    assert_true(gdfo_partner_weigh(&v).teacher > 0);
-}
-
 static const char *const texts[] = {"Once upon a time", "", "The dog ran",
                                     "Lily saw a big red bird"};
 
@@ -175,10 +103,6 @@ static void its_head_learns_from_features_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_product_is_renormalised),
-        cmocka_unit_test(what_one_of_the_two_cannot_say_is_not_said),
-        cmocka_unit_test(weights_are_those_of_least_loss),
-        cmocka_unit_test(a_partner_that_misleads_is_silenced),
         cmocka_unit_test(a_text_has_the_same_features_alone_and_in_company),
         cmocka_unit_test(a_mask_is_not_read_and_a_long_text_is_cut),
         cmocka_unit_test(its_head_learns_from_features_alone),

@@ -1,8 +1,9 @@
 /*
  * auto: needs no setting. Most of what a teacher's answers are worth is had in the first calls
  * (method.md Part A): a head on the plain prompt's answers, the same under other cues, the start
- * prompt and a few of random words, averaged, times the student's own word. Then the search, for
- * prompts whose answers the head can use, as long as held-out rows say that it gains.
+ * prompt and a few of random words, pooled with the calibrated prompt and the student's own word.
+ * Then the search, for prompts whose answers the head can use, as long as held-out rows say that it
+ * gains.
  */
 #include "server/tune/gdfo_opts.h"
 #include "server/tune/search.h"

@@ -1,5 +1,6 @@
 #include "common/mem.h"
 #include "server/task/task.h"
+#include "server/tune/log_pool.h"
 #include "server/tune/method/head/head_priv.h"
 
 #include <math.h>
@@ -248,8 +249,8 @@ static enum gdfo_status fit_each(struct gdfo_head_method *m, struct gdfo_artefac
         fitted_deinit(&f);
         table_deinit(&t);
     }
-    gdfo_artefact_renormalise(all->judged, judges(m)->n, m->n_labels);
-    gdfo_artefact_renormalise(all->held_out, m->env.train.n, m->n_labels);
+    gdfo_log_pool_renormalise(all->judged, judges(m)->n, m->n_labels);
+    gdfo_log_pool_renormalise(all->held_out, m->env.train.n, m->n_labels);
     return status == GDFO_STATUS_OK ? gdfo_head_copy(&a->head, a->members[0].head, err) : status;
 }
 
