@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROBE   "probe1" /* another probe is another measurement */
+#define PROBE   "probe2" /* another probe is another measurement */
+#define MIXTURE ";2"     /* which products are in int8: other ones are another teacher */
 #define WAIT_MS 200      /* between two looks at the stop flag */
 
 /* The fastest first. */
@@ -34,9 +35,10 @@ void gdfo_job_precision_engine(enum gdfo_precision p, char out[GDFO_PRECISION_EN
 void gdfo_job_precision_fingerprint(const struct gdfo_model_entry *e, enum gdfo_precision precision,
                                     unsigned char out[GDFO_SHA256_BYTES])
 {
+    const char *mixture = precision == GDFO_PRECISION_INT8 ? MIXTURE : "";
     char text[GDFO_PRECISION_ENGINE_BYTES + 128];
-    int n = snprintf(text, sizeof text, "%s;%s;%s", e->sha256, gdfo_precision_name(precision),
-                     gdfo_precision_kernels(precision));
+    int n = snprintf(text, sizeof text, "%s;%s;%s%s", e->sha256, gdfo_precision_name(precision),
+                     gdfo_precision_kernels(precision), mixture);
     gdfo_sha256(text, (size_t)n, out);
 }
 
@@ -195,8 +197,7 @@ static enum gdfo_status judge(const struct answers *reference, const struct answ
     struct gdfo_faithful f = {(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     enum gdfo_status status = GDFO_STATUS_OK;
     if (answered == GDFO_STATUS_OK) { /* else: it gave no numbers that could be compared */
-        status =
-            gdfo_faithful_compare(gdfo_faithful_probe_shape(), reference->lp, other->lp, &f, err);
+        status = gdfo_faithful_probe_compare(reference->lp, other->lp, &f, err);
     }
     *row = (struct gdfo_store_precision){.lp_max = f.lp_max,
                                          .lp_mean = f.lp_mean,

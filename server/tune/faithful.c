@@ -10,16 +10,15 @@
 #include <math.h>
 #include <string.h>
 
-#define ROWS      5
-#define TOGETHER  10 /* prompts of one call: a stop is noticed between two */
-#define SEED      20261123
-#define GOOD_WORD " good"
-#define BAD_WORD  " bad"
+#define ROWS     5
+#define TOGETHER 10 /* prompts of one call: a stop is noticed between two */
+#define SEED     20261123
+#define N_SETS   2
 
 static const char cue_text[] = " It was";
 static const char instruction[] = "Answer with one of: bad, good.";
 
-/* Our own sentences, written for this: bad and good in turn. */
+/* Our own sentences, written for this: bad and good in turn, each about something else. */
 static const char *const texts[GDFO_FAITHFUL_TEXTS] = {
     "The soup came cold and the waiter shrugged.",
     "Our guide knew every bird by its song and made us laugh.",
@@ -29,6 +28,15 @@ static const char *const texts[GDFO_FAITHFUL_TEXTS] = {
     "It starts at once and has never let me down.",
     "They lost my parcel and blamed the weather.",
     "My daughter asked to see it again the same evening.",
+};
+
+static const char *const words[GDFO_FAITHFUL_LABELS] = {" bad",   " good",   " food", " nature",
+                                                        " dress", " travel", " film", " phone"};
+static const uint32_t gold_mood[GDFO_FAITHFUL_TEXTS] = {0, 1, 0, 1, 0, 1, 0, 1};
+static const uint32_t gold_topic[GDFO_FAITHFUL_TEXTS] = {0, 1, 2, 3, 4, 5, 3, 4};
+static const struct gdfo_faithful_shape sets[N_SETS] = {
+    {GDFO_FAITHFUL_PROMPTS, GDFO_FAITHFUL_TEXTS, 2, gold_mood, 0, GDFO_FAITHFUL_LABELS},
+    {GDFO_FAITHFUL_PROMPTS, GDFO_FAITHFUL_TEXTS, 6, gold_topic, 2, GDFO_FAITHFUL_LABELS},
 };
 
 /* ---- numbers -------------------------------------------------------------------------------- */
@@ -63,11 +71,16 @@ static double loss_of(const float *lp, size_t n, size_t gold)
     return most + log(sum) - (double)lp[gold];
 }
 
+static size_t n_columns(const struct gdfo_faithful_shape *s)
+{
+    return s->n_columns > 0 ? s->n_columns : s->n_labels;
+}
+
 static double mean_loss(const struct gdfo_faithful_shape *s, const float *lp)
 {
     double sum = 0;
     for (size_t t = 0; t < s->n_texts; t++) {
-        sum += loss_of(lp + t * s->n_labels, s->n_labels, s->gold[t]);
+        sum += loss_of(lp + t * n_columns(s) + s->first, s->n_labels, s->gold[t]);
     }
     return sum / (double)s->n_texts;
 }
@@ -79,8 +92,8 @@ static void compare_cells(const struct gdfo_faithful_shape *s, const float *refe
     size_t n_same = 0;
     double sum = 0;
     for (size_t i = 0; i < n_cells; i++) {
-        const float *a = reference + i * s->n_labels;
-        const float *b = other + i * s->n_labels;
+        const float *a = reference + i * n_columns(s) + s->first;
+        const float *b = other + i * n_columns(s) + s->first;
         n_same += likeliest(a, s->n_labels) == likeliest(b, s->n_labels);
         for (size_t l = 0; l < s->n_labels; l++) {
             double d = fabs((double)a[l] - (double)b[l]);
@@ -96,7 +109,7 @@ enum gdfo_status gdfo_faithful_compare(const struct gdfo_faithful_shape *s, cons
                                        const float *other, struct gdfo_faithful *out,
                                        struct gdfo_error *err)
 {
-    size_t stride = s->n_texts * s->n_labels;
+    size_t stride = s->n_texts * n_columns(s);
     double *losses = gdfo_mem_array(2 * s->n_prompts, sizeof *losses);
     *out = (struct gdfo_faithful){0};
     if (!losses) {
@@ -119,12 +132,21 @@ int gdfo_faithful_is_good(const struct gdfo_faithful *f)
 
 /* ---- the probe ------------------------------------------------------------------------------ */
 
-const struct gdfo_faithful_shape *gdfo_faithful_probe_shape(void)
+enum gdfo_status gdfo_faithful_probe_compare(const float *reference, const float *other,
+                                             struct gdfo_faithful *out, struct gdfo_error *err)
 {
-    static const uint32_t gold[GDFO_FAITHFUL_TEXTS] = {0, 1, 0, 1, 0, 1, 0, 1};
-    static const struct gdfo_faithful_shape shape = {GDFO_FAITHFUL_PROMPTS, GDFO_FAITHFUL_TEXTS,
-                                                     GDFO_FAITHFUL_LABELS, gold};
-    return &shape;
+    enum gdfo_status status = gdfo_faithful_compare(&sets[0], reference, other, out, err);
+    for (size_t i = 1; status == GDFO_STATUS_OK && i < N_SETS; i++) {
+        struct gdfo_faithful f;
+        status = gdfo_faithful_compare(&sets[i], reference, other, &f, err);
+        if (status == GDFO_STATUS_OK) {
+            out->lp_max = f.lp_max > out->lp_max ? f.lp_max : out->lp_max;
+            out->lp_mean = f.lp_mean > out->lp_mean ? f.lp_mean : out->lp_mean;
+            out->agreement = f.agreement < out->agreement ? f.agreement : out->agreement;
+            out->tau = f.tau < out->tau || isnan(f.tau) ? f.tau : out->tau;
+        }
+    }
+    return status;
 }
 
 struct probe {
@@ -153,14 +175,15 @@ static enum gdfo_status first_rows(struct probe *p, const struct gdfo_model *mod
 static enum gdfo_status make_probe(struct probe *p, const struct gdfo_teacher *teacher,
                                    const struct gdfo_model *model, struct gdfo_error *err)
 {
-    static const struct gdfo_text words[GDFO_FAITHFUL_LABELS] = {{BAD_WORD, sizeof BAD_WORD - 1},
-                                                                 {GOOD_WORD, sizeof GOOD_WORD - 1}};
     enum gdfo_status status = GDFO_STATUS_OK;
     for (size_t i = 0; i < GDFO_FAITHFUL_TEXTS; i++) {
         p->bodies[i] = (struct gdfo_text){texts[i], strlen(texts[i])};
     }
     for (size_t i = 0; status == GDFO_STATUS_OK && i < GDFO_FAITHFUL_LABELS; i++) {
-        status = gdfo_teacher_tokenize(teacher, words[i], &p->forms[i], err);
+        const struct gdfo_text word = {words[i], strlen(words[i])};
+        status = gdfo_teacher_tokenize(teacher, word, &p->forms[i], err);
+        p->forms[i].n_ids =
+            1; /* its first token: a second would be passes more, and say the same */
     }
     if (status != GDFO_STATUS_OK) {
         return status;

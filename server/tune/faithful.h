@@ -18,16 +18,18 @@
  * suffix position: five rows that begin as an instruction's words and are moved by a normal step of
  * the embedding's own deviation, as the first generation of a search is (method.md A, alpha 1). It
  * is the same for every model of one vocabulary and width, and a few seconds of work for a small
- * model. Owner thread only.
+ * model. Two sets of labels are read from the same answers, one of two (is the text glad?) and one
+ * of six (what is it about?): the more labels, the nearer the likeliest are to each other, and the
+ * sooner rounding changes which it is. Owner thread only.
  *
  *   gdfo_faithful_probe(f32, model, &stop, reference, &err);      [GDFO_FAITHFUL_FLOATS]
  *   gdfo_faithful_probe(bf16, model, &stop, other, &err);
- *   gdfo_faithful_compare(&probe_shape, reference, other, &f);
+ *   gdfo_faithful_probe_compare(reference, other, &f, &err);
  *   if (gdfo_faithful_is_good(&f)) ...
  */
 #define GDFO_FAITHFUL_PROMPTS 200
 #define GDFO_FAITHFUL_TEXTS   8
-#define GDFO_FAITHFUL_LABELS  2
+#define GDFO_FAITHFUL_LABELS  8 /* of both sets */
 #define GDFO_FAITHFUL_FLOATS                                                                       \
     ((size_t)GDFO_FAITHFUL_PROMPTS * GDFO_FAITHFUL_TEXTS * GDFO_FAITHFUL_LABELS)
 
@@ -43,9 +45,11 @@ struct gdfo_faithful {
 struct gdfo_faithful_shape {
     size_t n_prompts, n_texts, n_labels;
     const uint32_t *gold; /* [n_texts] */
+    size_t first,
+        n_columns; /* the labels are columns from first on; n_columns 0: there are no others */
 };
 
-/* reference, other: [n_prompts][n_texts][n_labels] log-probabilities over the full vocabulary. */
+/* reference, other: [n_prompts][n_texts][n_columns] log-probabilities over the full vocabulary. */
 GDFO_MUST_USE enum gdfo_status gdfo_faithful_compare(const struct gdfo_faithful_shape *shape,
                                                      const float *reference, const float *other,
                                                      struct gdfo_faithful *out,
@@ -62,6 +66,10 @@ GDFO_MUST_USE enum gdfo_status gdfo_faithful_probe(struct gdfo_teacher *teacher,
                                                    const struct gdfo_model *model,
                                                    const atomic_int *stop, float *lp,
                                                    struct gdfo_error *err);
-const struct gdfo_faithful_shape *gdfo_faithful_probe_shape(void);
+/* Of two such answers, over both sets of labels: each number is that of the worse set. */
+GDFO_MUST_USE enum gdfo_status gdfo_faithful_probe_compare(const float *reference,
+                                                           const float *other,
+                                                           struct gdfo_faithful *out,
+                                                           struct gdfo_error *err);
 
 #endif

@@ -179,7 +179,8 @@ static void ask(const struct work *w, struct gdfo_teacher *teacher, const struct
 static void measure(const struct work *w, const char *path, struct gdfo_pool *pool,
                     enum gdfo_precision precision, const float *reference, float *lp)
 {
-    const struct gdfo_faithful_shape shape = {w->n_prompts, w->n_bodies, w->n_labels, w->gold};
+    const struct gdfo_faithful_shape shape = {w->n_prompts, w->n_bodies, w->n_labels,
+                                              w->gold,      0,           0};
     struct gdfo_model *model = open_model(path, precision);
     const struct gdfo_teacher_env env = {.model = model, .model_sha256 = "", .pool = pool};
     struct gdfo_teacher *teacher = NULL;

@@ -60,7 +60,7 @@ static void tau_of_what_cannot_be_ordered_is_no_number(void **state)
  */
 
 static const uint32_t gold[2] = {0, 1};
-static const struct gdfo_faithful_shape small = {2, 2, 2, gold};
+static const struct gdfo_faithful_shape small = {2, 2, 2, gold, 0, 0};
 
 static void the_same_answers_are_wholly_faithful(void **state)
 {
@@ -176,7 +176,7 @@ static void its_prompts_are_told_apart(void **state)
 {
     struct tiny *t = *state;
     float *lp = gdfo_mem_array(GDFO_FAITHFUL_FLOATS, sizeof *lp);
-    const struct gdfo_faithful_shape *s = gdfo_faithful_probe_shape();
+    const size_t n = (size_t)GDFO_FAITHFUL_TEXTS * GDFO_FAITHFUL_LABELS;
     struct gdfo_faithful f;
     struct gdfo_error err = {0};
     size_t n_same = 0;
@@ -185,14 +185,36 @@ static void its_prompts_are_told_apart(void **state)
     for (size_t i = 0; i < GDFO_FAITHFUL_FLOATS; i++) {
         assert_true(isfinite(lp[i]) && lp[i] <= 0);
     }
-    for (size_t p = 1; p < s->n_prompts; p++) {
-        n_same += memcmp(lp, lp + p * s->n_texts * s->n_labels,
-                         s->n_texts * s->n_labels * sizeof *lp) == 0;
+    for (size_t p = 1; p < GDFO_FAITHFUL_PROMPTS; p++) {
+        n_same += memcmp(lp, lp + p * n, n * sizeof *lp) == 0;
     }
     assert_int_equal(n_same, 0);
-    gdfo_test_ok(gdfo_faithful_compare(s, lp, lp, &f, &err), &err);
+    gdfo_test_ok(gdfo_faithful_probe_compare(lp, lp, &f, &err), &err);
     gdfo_test_near(f.tau, 1, 0);
     gdfo_mem_free(lp);
+}
+
+/* The likeliest of the six topics is another on every eighth text, and of the two moods on none. */
+static void the_worse_set_of_labels_counts(void **state)
+{
+    float *a = gdfo_mem_array(GDFO_FAITHFUL_FLOATS, sizeof *a);
+    float *b = gdfo_mem_array(GDFO_FAITHFUL_FLOATS, sizeof *b);
+    struct gdfo_faithful f;
+    struct gdfo_error err = {0};
+    (void)state;
+    for (size_t i = 0; i < GDFO_FAITHFUL_FLOATS; i++) {
+        size_t cell = i / GDFO_FAITHFUL_LABELS;
+        size_t label = i % GDFO_FAITHFUL_LABELS;
+        a[i] = -1 - (float)label - (float)(cell / GDFO_FAITHFUL_TEXTS) * (label == 0 ? 1e-3F : 0);
+        a[i] -= label == 2 ? (float)(cell / GDFO_FAITHFUL_TEXTS) * 1e-3F : 0;
+        b[i] = a[i] + (label == 7 && cell % GDFO_FAITHFUL_TEXTS == 0 ? 6 : 0);
+    }
+    gdfo_test_ok(gdfo_faithful_probe_compare(a, b, &f, &err), &err);
+    gdfo_test_near(f.agreement, 0.875, 1e-12);
+    gdfo_test_near(f.lp_max, 6, 1e-6);
+    gdfo_test_near(f.lp_mean, 6.0 / GDFO_FAITHFUL_TEXTS / 6, 1e-6);
+    gdfo_mem_free(a);
+    gdfo_mem_free(b);
 }
 
 static void a_stop_is_noticed(void **state)
@@ -219,6 +241,7 @@ int main(void)
         cmocka_unit_test(the_order_turned_round_is_seen),
         cmocka_unit_test(the_rule_of_auto),
         cmocka_unit_test_setup_teardown(the_probe_is_the_same_every_time, open_tiny, close_tiny),
+        cmocka_unit_test(the_worse_set_of_labels_counts),
         cmocka_unit_test_setup_teardown(its_prompts_are_told_apart, open_tiny, close_tiny),
         cmocka_unit_test_setup_teardown(a_stop_is_noticed, open_tiny, close_tiny),
     };
