@@ -150,8 +150,8 @@ static int64_t eta_seconds(const struct gdfo_job_view *view)
 {
     const struct gdfo_store_job *job = view->job;
     double share = done_share(view);
-    double gone = (double)(view->now - job->started_at);
-    if (job->status != GDFO_JOB_RUNNING || job->started_at == 0 || share <= 0 || gone < 0) {
+    double gone = (double)(view->now - view->first_call_at);
+    if (job->status != GDFO_JOB_RUNNING || view->first_call_at == 0 || share <= 0 || gone < 0) {
         return -1;
     }
     return share < 1 ? (int64_t)(gone * (1 - share) / share + 0.5) : 0;

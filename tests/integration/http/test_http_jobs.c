@@ -1,10 +1,13 @@
 /* Jobs over the wire: the object, lists, actions, events, checkpoints, metrics, catalogue. */
 #include "common/hash.h"
+#include "server/store/store_call.h"
 #include "server/store/store_event.h"
 #include "server/store/store_sched.h"
 #include "server/store/store_step.h"
 #include "tests/integration/http/rig.h"
 #include "tests/support/test.h"
+
+#include <sqlite3.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -37,6 +40,17 @@ static void move(struct rig *rig, const struct gdfo_store_job *job, enum gdfo_jo
     struct gdfo_error err = {0};
     const struct gdfo_store_move m = {.to = to, .reason = reason};
     gdfo_test_ok(gdfo_store_job_set_state(rig->store, job->jid, &m, NULL, NULL, &err), &err);
+}
+
+static void run_sql(const struct rig *rig, const char *sql)
+{
+    char path[512];
+    sqlite3 *db = NULL;
+    (void)snprintf(path, sizeof path, "%s/gdfod.db", rig->folder);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(db, 10000), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
 static void is_null(const struct answer *a, const char *path)
@@ -188,6 +202,41 @@ static void a_running_job_shows_its_way(void **state)
     assert_int_equal(rig_int(&a, "best.queries"), 120);
     assert_non_null(strstr(rig_text(&a, "status_detail"), "step 3"));
     assert_true(rig_int(&a, "started_at") > 0);
+    rig_free(&a);
+    gdfo_store_job_deinit(&job);
+}
+
+/* Half of the queries are answered by a call that was made just now, in a job that began a quarter
+ * of an hour ago: the model was measured first, and that is not the pace of the calls. */
+static void the_time_left_goes_by_the_calls(void **state)
+{
+    struct rig *rig = *state;
+    struct gdfo_store_job job;
+    struct gdfo_store_intent call = {.purpose = GDFO_STORE_TRAIN,
+                                     .epoch = 1,
+                                     .n_prompts = 1,
+                                     .n_examples = 500,
+                                     .n_queries = 500,
+                                     .held_evals = 1,
+                                     .held_queries = 500};
+    struct gdfo_store_outcome o = {.attempt = 1, .answer = "x", .n_answer = 1};
+    struct gdfo_error err = {0};
+    struct answer a;
+    char sql[128];
+    rig_add_job(rig, NULL, &job);
+    move(rig, &job, GDFO_JOB_QUEUED, NULL);
+    move(rig, &job, GDFO_JOB_RUNNING, NULL);
+    (void)snprintf(sql, sizeof sql, "UPDATE jobs SET started_at=started_at-900 WHERE jid=%lld",
+                   (long long)job.jid);
+    run_sql(rig, sql);
+    rig_get(rig, path_of(&job, ""), &a);
+    is_null(&a, "progress.eta_seconds");
+    rig_free(&a);
+    call.jid = o.jid = job.jid;
+    gdfo_test_ok(gdfo_store_call_intent(rig->store, &call, &o.attempt, &err), &err);
+    gdfo_test_ok(gdfo_store_call_done(rig->store, &o, &err), &err);
+    rig_get(rig, path_of(&job, ""), &a);
+    assert_in_range(rig_int(&a, "progress.eta_seconds"), 0, 300);
     rig_free(&a);
     gdfo_store_job_deinit(&job);
 }
@@ -646,6 +695,7 @@ int main(void)
         CASE(a_job_has_the_members_of_the_contract),
         CASE(the_first_fifteen_members_come_first),
         CASE(a_running_job_shows_its_way),
+        CASE(the_time_left_goes_by_the_calls),
         CASE(a_failed_job_says_why),
         CASE(result_files_are_named_and_can_be_read),
         CASE(an_unchanged_job_is_304),
