@@ -15,8 +15,8 @@
  * partner. Its weights are fitted on the held-out rows, drawn to even shares. So a prompt that says
  * what others say is not counted twice, one that only misleads is silent and costs no query, and
  * where no head has learned anything (MRPC, of which a small model knows nothing) calibration
- * speaks. In a study on seven tasks, 3 to 5 draws of 16 rows a class each, three cues: accuracy
- * 0.828 and loss 0.370 for even shares times the partner, 0.837 and 0.355 for this.
+ * speaks. By tests/bench/committee-study, on seven tasks: accuracy 0.825 and loss 0.378 for even
+ * shares times the partner, 0.836 and 0.358 for this.
  */
 #define VOICES_MAX    (GDFO_MEMBERS_MAX + 1)
 #define LEAST_WEIGHT  0.02 /* of an elected prompt, which costs a query: below, it is silent */
