@@ -81,7 +81,8 @@ def svg(lines, columns):
                 end += 1
             words = ''.join(c for c, _ in line[start:end])
             out.append('<text x="%.1f" y="%d" fill="%s" textLength="%.1f" lengthAdjust="spacingAndGlyphs">%s</text>' % (
-                PAD + start * CELL_W, PAD + 14 + i * CELL_H, COLORS[line[start][1]], len(words) * CELL_W, escape(words)))
+                PAD + start * CELL_W, PAD + 14 + i * CELL_H, COLORS[line[start][1]], len(words) * CELL_W,
+                escape(words).replace(' ', '\u00a0')))      # browsers fold plain spaces, xml:space or not
             start = end
     return '\n'.join(out + ['</g>', '</svg>', ''])
 
