@@ -399,24 +399,20 @@ static void score(struct prediction *p, const struct voice *v, size_t at, float 
 /* What all voices say together, the partner's last. */
 static void join(struct prediction *p)
 {
-    const size_t n_labels = gdfo_task_n_labels(p->parts.task);
     const size_t n = n_voices(p);
-    double weights[GDFO_MEMBERS_MAX + 1] = {1};
-    for (size_t m = 0; has_committee(p) && m < n; m++) {
-        weights[m] = p->artefact->members[m].weight;
+    const float *votes[GDFO_MEMBERS_MAX + 1];
+    double weights[GDFO_MEMBERS_MAX + 1];
+    struct gdfo_log_pool pool = {.votes = votes,
+                                 .n_voices = n + (p->partner != NULL),
+                                 .n = p->texts.n,
+                                 .n_labels = gdfo_task_n_labels(p->parts.task)};
+    for (size_t m = 0; m < n; m++) {
+        votes[m] = p->votes + m * pool.n * pool.n_labels;
+        weights[m] = has_committee(p) ? p->artefact->members[m].weight : 1;
     }
-    weights[n] = p->request->variant == GDFO_VARIANT_STUDENT ? 1 : p->artefact->partner.weight;
-    for (size_t i = 0; i < p->texts.n; i++) {
-        const float *votes[GDFO_MEMBERS_MAX + 1];
-        for (size_t m = 0; m < n; m++) {
-            votes[m] = p->votes + (m * p->texts.n + i) * n_labels;
-        }
-        if (p->partner) {
-            votes[n] = p->partner + i * n_labels;
-        }
-        gdfo_log_pool_join(votes, weights, n + (p->partner != NULL), n_labels,
-                           p->scores + i * n_labels);
-    }
+    votes[n] = p->partner;
+    weights[n] = has_committee(p) ? p->artefact->partner.weight : 1;
+    gdfo_log_pool_join(&pool, weights, p->scores);
 }
 
 static enum gdfo_status ask_partner(struct prediction *p, struct gdfo_error *err)

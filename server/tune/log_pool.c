@@ -87,34 +87,39 @@ enum gdfo_status gdfo_log_pool_weigh(const struct gdfo_log_pool *p, double *weig
     return GDFO_STATUS_OK;
 }
 
-void gdfo_log_pool_join(const float *const *votes, const double *weights, size_t n_voices,
-                        size_t n_labels, float *out)
+static void join_row(const struct gdfo_log_pool *p, const double *weights, size_t row, float *out)
 {
     double top = -(double)INFINITY;
     double sum = 0;
     int has_nan = 0;
-    for (size_t c = 0; c < n_labels; c++) {
+    for (size_t c = 0; c < p->n_labels; c++) {
         double z = 0;
-        for (size_t v = 0; v < n_voices; v++) {
-            z += weights[v] > 0 ? weights[v] * (double)votes[v][c] : 0;
+        for (size_t v = 0; v < p->n_voices; v++) {
+            z += weights[v] > 0 ? weights[v] * (double)p->votes[v][row * p->n_labels + c] : 0;
         }
         out[c] = (float)z;
         has_nan |= isnan(z);
         top = z > top ? z : top;
     }
-    for (size_t c = 0; c < n_labels; c++) {
+    for (size_t c = 0; c < p->n_labels; c++) {
         sum += exp((double)out[c] - top);
     }
-    for (size_t c = 0; c < n_labels; c++) {
+    for (size_t c = 0; c < p->n_labels; c++) {
         out[c] = has_nan || isinf(top) ? NAN : (float)((double)out[c] - top - log(sum));
+    }
+}
+
+void gdfo_log_pool_join(const struct gdfo_log_pool *p, const double *weights, float *out)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        join_row(p, weights, i, out + i * p->n_labels);
     }
 }
 
 void gdfo_log_pool_renormalise(float *lp, size_t n, size_t n_labels)
 {
-    const double one = 1;
-    for (size_t i = 0; i < n; i++) {
-        const float *row = lp + i * n_labels;
-        gdfo_log_pool_join(&row, &one, 1, n_labels, lp + i * n_labels);
-    }
+    const float *votes = lp;
+    const struct gdfo_log_pool one = {.votes = &votes, .n_voices = 1, .n = n, .n_labels = n_labels};
+    const double weight = 1;
+    gdfo_log_pool_join(&one, &weight, lp);
 }

@@ -121,19 +121,6 @@ static void gather(const struct gdfo_search *s, struct voices *v)
     }
 }
 
-/* What they say together: out [train rows, dev rows][labels]. */
-static void join(const struct gdfo_search *s, const struct voices *v, float *out)
-{
-    const size_t n_labels = s->gallery.n_labels;
-    for (size_t i = 0; i < s->gallery.n_rows; i++) {
-        const float *row[VOICES_MAX];
-        for (size_t k = 0; k < v->n; k++) {
-            row[k] = v->votes[k] + i * n_labels;
-        }
-        gdfo_log_pool_join(row, v->weights, v->n, n_labels, out + i * n_labels);
-    }
-}
-
 /* ---- seats ----------------------------------------------------------------------------------- */
 
 /*
@@ -247,7 +234,11 @@ enum gdfo_status gdfo_search_elect(struct gdfo_search *s, struct gdfo_report *r,
 {
     const struct gdfo_gallery *g = &s->gallery;
     struct voices v;
-    struct gdfo_log_pool pool = {v.votes, v.prior, 0, g->gold, g->n_rows, g->n_labels};
+    struct gdfo_log_pool pool = {.votes = v.votes,
+                                 .n = g->n_rows,
+                                 .n_labels = g->n_labels,
+                                 .prior = v.prior,
+                                 .gold = g->gold};
     float *votes = gdfo_mem_array(g->n_rows * g->n_labels, sizeof *votes);
     enum gdfo_status status = votes ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "committee");
     gather(s, &v);
@@ -258,7 +249,7 @@ enum gdfo_status gdfo_search_elect(struct gdfo_search *s, struct gdfo_report *r,
             v.weights[i] = v.weights[i] < LEAST_WEIGHT ? 0 : v.weights[i];
         }
         if (status == GDFO_STATUS_OK) {
-            join(s, &v, votes);
+            gdfo_log_pool_join(&pool, v.weights, votes);
         }
         if (status == GDFO_STATUS_OK && !is_worse(s, votes)) {
             status = take_seats(s, &v, votes, r, err);

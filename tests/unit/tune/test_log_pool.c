@@ -6,6 +6,13 @@
 #define N 40
 #define L 3
 
+/* One row of two classes, of two voices. */
+static void join_two(const float *const *votes, const double *weights, float *out)
+{
+    const struct gdfo_log_pool p = {.votes = votes, .n_voices = 2, .n = 1, .n_labels = 2};
+    gdfo_log_pool_join(&p, weights, out);
+}
+
 /* .8^2 x .3 : .2^2 x .7 is .872727 : .127273. */
 static void a_weighted_product_is_renormalised(void **state)
 {
@@ -15,7 +22,7 @@ static void a_weighted_product_is_renormalised(void **state)
     const double weights[] = {2, 1};
     float out[2];
     (void)state;
-    gdfo_log_pool_join(votes, weights, 2, 2, out);
+    join_two(votes, weights, out);
     gdfo_test_near(exp((double)out[0]), 0.872727, 1e-5);
     gdfo_test_near(exp((double)out[1]), 0.127273, 1e-5);
 }
@@ -28,7 +35,7 @@ static void even_weights_speak_the_geometric_mean(void **state)
     const float *votes[] = {a, b};
     const double weights[] = {0.5, 0.5};
     (void)state;
-    gdfo_log_pool_join(votes, weights, 2, 2, a); /* over one of the votes */
+    join_two(votes, weights, a); /* over one of the votes */
     gdfo_test_near(exp((double)a[0]), 0.620204, 1e-5);
     gdfo_test_near(exp((double)a[1]), 0.379796, 1e-5);
 }
@@ -41,10 +48,10 @@ static void what_one_voice_cannot_say_none_says(void **state)
     double weights[] = {1, 1};
     float out[2];
     (void)state;
-    gdfo_log_pool_join(votes, weights, 2, 2, out);
+    join_two(votes, weights, out);
     assert_true(isnan(out[0]) && isnan(out[1]));
     weights[0] = 0; /* has no say */
-    gdfo_log_pool_join(votes, weights, 2, 2, out);
+    join_two(votes, weights, out);
     gdfo_test_near((double)out[0], log(0.5), 1e-6);
 }
 
@@ -79,7 +86,8 @@ static void make_votes(struct votes *v)
 
 static void weigh(const struct votes *v, size_t n, const double *prior, double *weights)
 {
-    struct gdfo_log_pool p = {v->of, prior, n, v->gold, N, L};
+    const struct gdfo_log_pool p = {
+        .votes = v->of, .n_voices = n, .n = N, .n_labels = L, .prior = prior, .gold = v->gold};
     struct gdfo_error err = {0};
     gdfo_test_ok(gdfo_log_pool_weigh(&p, weights, &err), &err);
 }
