@@ -342,12 +342,9 @@ enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_repo
         status = ask_dev(s, &p, &e, &scratch, err);
     }
     if (status == GDFO_STATUS_OK) {
+        float *dev = s->calibrated + (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task);
         struct judged plain = judge_head(s, none, &e, scratch);
-        report_plain(s, r, plain, judge_head(s, s->baseline, &e, scratch));
-        if (s->env.dev.n > 0) {
-            memcpy(s->calibrated + (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task),
-                   scratch, s->env.dev.n * gdfo_task_n_labels(s->env.task) * sizeof *scratch);
-        }
+        report_plain(s, r, plain, judge_head(s, s->baseline, &e, dev));
         if (gdfo_search_has_committee(s) || gdfo_search_evals_left(s) <= 0) {
             status = place_plain(s, &e, scratch, r, err);
         }
