@@ -71,16 +71,11 @@ static double loss_of(const float *lp, size_t n, size_t gold)
     return most + log(sum) - (double)lp[gold];
 }
 
-static size_t n_columns(const struct gdfo_faithful_shape *s)
-{
-    return s->n_columns > 0 ? s->n_columns : s->n_labels;
-}
-
 static double mean_loss(const struct gdfo_faithful_shape *s, const float *lp)
 {
     double sum = 0;
     for (size_t t = 0; t < s->n_texts; t++) {
-        sum += loss_of(lp + t * n_columns(s) + s->first, s->n_labels, s->gold[t]);
+        sum += loss_of(lp + t * s->n_columns + s->first, s->n_labels, s->gold[t]);
     }
     return sum / (double)s->n_texts;
 }
@@ -92,8 +87,8 @@ static void compare_cells(const struct gdfo_faithful_shape *s, const float *refe
     size_t n_same = 0;
     double sum = 0;
     for (size_t i = 0; i < n_cells; i++) {
-        const float *a = reference + i * n_columns(s) + s->first;
-        const float *b = other + i * n_columns(s) + s->first;
+        const float *a = reference + i * s->n_columns + s->first;
+        const float *b = other + i * s->n_columns + s->first;
         n_same += likeliest(a, s->n_labels) == likeliest(b, s->n_labels);
         for (size_t l = 0; l < s->n_labels; l++) {
             double d = fabs((double)a[l] - (double)b[l]);
@@ -109,7 +104,7 @@ enum gdfo_status gdfo_faithful_compare(const struct gdfo_faithful_shape *s, cons
                                        const float *other, struct gdfo_faithful *out,
                                        struct gdfo_error *err)
 {
-    size_t stride = s->n_texts * n_columns(s);
+    size_t stride = s->n_texts * s->n_columns;
     double *losses = gdfo_mem_array(2 * s->n_prompts, sizeof *losses);
     *out = (struct gdfo_faithful){0};
     if (!losses) {

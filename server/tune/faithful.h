@@ -44,9 +44,8 @@ struct gdfo_faithful {
 
 struct gdfo_faithful_shape {
     size_t n_prompts, n_texts, n_labels;
-    const uint32_t *gold; /* [n_texts] */
-    size_t first,
-        n_columns; /* the labels are columns from first on; n_columns 0: there are no others */
+    const uint32_t *gold;    /* [n_texts] */
+    size_t first, n_columns; /* the labels are columns from first on, of n_columns an answer has */
 };
 
 /* reference, other: [n_prompts][n_texts][n_columns] log-probabilities over the full vocabulary. */

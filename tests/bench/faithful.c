@@ -180,7 +180,7 @@ static void measure(const struct work *w, const char *path, struct gdfo_pool *po
                     enum gdfo_precision precision, const float *reference, float *lp)
 {
     const struct gdfo_faithful_shape shape = {w->n_prompts, w->n_bodies, w->n_labels,
-                                              w->gold,      0,           0};
+                                              w->gold,      0,           w->n_labels};
     struct gdfo_model *model = open_model(path, precision);
     const struct gdfo_teacher_env env = {.model = model, .model_sha256 = "", .pool = pool};
     struct gdfo_teacher *teacher = NULL;

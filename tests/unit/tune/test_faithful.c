@@ -60,7 +60,7 @@ static void tau_of_what_cannot_be_ordered_is_no_number(void **state)
  */
 
 static const uint32_t gold[2] = {0, 1};
-static const struct gdfo_faithful_shape small = {2, 2, 2, gold, 0, 0};
+static const struct gdfo_faithful_shape small = {2, 2, 2, gold, 0, 2};
 
 static void the_same_answers_are_wholly_faithful(void **state)
 {
