@@ -321,17 +321,30 @@ enum gdfo_status gdfo_store_job_counts(struct gdfo_store *s, int64_t counts[GDFO
     return status;
 }
 
-enum gdfo_status gdfo_store_job_queue_position(struct gdfo_store *s, int64_t jid, int64_t *out,
-                                               struct gdfo_error *err)
+/* The one number that a statement says of a job; 0 where it finds none. */
+static enum gdfo_status read_number(struct gdfo_store *s, enum gdfo_sql sql, int64_t jid,
+                                    int64_t *out, struct gdfo_error *err)
 {
     struct gdfo_db *db;
     struct gdfo_query q;
     enum gdfo_status status = gdfo_read_begin(s, &db, err);
     if (status == GDFO_STATUS_OK) {
-        q = gdfo_query(db, GDFO_SQL_JOB_POSITION);
+        q = gdfo_query(db, sql);
         gdfo_query_int(&q, jid);
         status = gdfo_query_one_int(&q, 0, out, err);
         gdfo_read_end(s, db);
     }
     return status;
+}
+
+enum gdfo_status gdfo_store_job_queue_position(struct gdfo_store *s, int64_t jid, int64_t *out,
+                                               struct gdfo_error *err)
+{
+    return read_number(s, GDFO_SQL_JOB_POSITION, jid, out, err);
+}
+
+enum gdfo_status gdfo_store_job_first_call(struct gdfo_store *s, int64_t jid, int64_t *out,
+                                           struct gdfo_error *err)
+{
+    return read_number(s, GDFO_SQL_CALL_FIRST_MS, jid, out, err);
 }

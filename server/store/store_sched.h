@@ -32,5 +32,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_job_counts(struct gdfo_store *s,
 /* Queued jobs older than this one; 0: it is next. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_queue_position(struct gdfo_store *s, int64_t jid,
                                                              int64_t *out, struct gdfo_error *err);
+/* When the job's first call was intended, unix time in ms; 0: it has made none. */
+GDFO_MUST_USE enum gdfo_status gdfo_store_job_first_call(struct gdfo_store *s, int64_t jid,
+                                                         int64_t *out, struct gdfo_error *err);
 
 #endif

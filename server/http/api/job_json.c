@@ -145,13 +145,14 @@ static double done_share(const struct gdfo_job_view *view)
     return share;
 }
 
-/* Seconds left at the pace so far; -1 when there is nothing to judge by. */
+/* Seconds left at the pace since the first call, for before it a model may have been measured for
+ * minutes; -1 when there is nothing to judge by. */
 static int64_t eta_seconds(const struct gdfo_job_view *view)
 {
     const struct gdfo_store_job *job = view->job;
     double share = done_share(view);
-    double gone = (double)(view->now - view->first_call_at);
-    if (job->status != GDFO_JOB_RUNNING || view->first_call_at == 0 || share <= 0 || gone < 0) {
+    double gone = (double)(view->now - view->first_call_ms / 1000);
+    if (job->status != GDFO_JOB_RUNNING || view->first_call_ms == 0 || share <= 0 || gone < 0) {
         return -1;
     }
     return share < 1 ? (int64_t)(gone * (1 - share) / share + 0.5) : 0;

@@ -15,7 +15,7 @@ struct gdfo_job_view {
     size_t n_caps;
     int64_t queue_position; /* -1: not waiting */
     int64_t now;            /* unix seconds */
-    int64_t first_call_at;  /* unix seconds; 0: there was none yet */
+    int64_t first_call_ms;  /* unix time; 0: there was none yet */
 };
 void gdfo_job_write(struct gdfo_json_writer *w, const struct gdfo_job_view *view);
 

@@ -3,7 +3,6 @@
 #include "common/mem.h"
 #include "server/http/api/api.h"
 #include "server/http/api/job_priv.h"
-#include "server/store/store_call.h"
 #include "server/store/store_sched.h"
 
 #include <stdio.h>
@@ -22,20 +21,6 @@ int gdfo_job_find(struct gdfo_request *r, struct gdfo_store_job *out)
     return 1;
 }
 
-/* A job's pace counts from its first call: before it a model may have been measured for minutes. */
-static enum gdfo_status find_first_call(struct gdfo_request *r, const struct gdfo_store_job *job,
-                                        int64_t *at, struct gdfo_error *err)
-{
-    struct gdfo_store_call first;
-    size_t n = 0;
-    enum gdfo_status status =
-        gdfo_store_call_list(r->deps->store, job->jid, NULL, &first, 1, &n, err);
-    if (status == GDFO_STATUS_OK && n > 0) {
-        *at = first.intent_ms / 1000;
-    }
-    return status;
-}
-
 int gdfo_job_view(struct gdfo_request *r, const struct gdfo_store_job *job,
                   struct gdfo_store_cap caps[GDFO_STORE_CAPS_MAX], struct gdfo_job_view *view)
 {
@@ -51,7 +36,7 @@ int gdfo_job_view(struct gdfo_request *r, const struct gdfo_store_job *job,
             gdfo_store_job_queue_position(r->deps->store, job->jid, &view->queue_position, &err);
     }
     if (status == GDFO_STATUS_OK && job->status == GDFO_JOB_RUNNING) {
-        status = find_first_call(r, job, &view->first_call_at, &err);
+        status = gdfo_store_job_first_call(r->deps->store, job->jid, &view->first_call_ms, &err);
     }
     if (status != GDFO_STATUS_OK) {
         gdfo_respond_error(r, &err);
