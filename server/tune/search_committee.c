@@ -76,18 +76,10 @@ void gdfo_search_committee_destroy(struct gdfo_search *s)
     gdfo_mem_free(s->seated);
 }
 
-enum gdfo_status gdfo_search_hang(struct gdfo_search *s, struct gdfo_picture *p, float *held_out,
-                                  const struct gdfo_evaluation *e, struct gdfo_error *err)
+enum gdfo_status gdfo_search_hang(struct gdfo_search *s, const struct gdfo_picture *p,
+                                  struct gdfo_error *err)
 {
-    if (!gdfo_search_has_committee(s)) {
-        return GDFO_STATUS_OK;
-    }
-    if (s->env.dev.n > 0) {
-        gdfo_head_apply(p->head, e->lp, e->anchors, s->env.dev.n,
-                        held_out + (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task));
-    }
-    p->lp = held_out;
-    return gdfo_gallery_add(&s->gallery, p, err);
+    return gdfo_search_has_committee(s) ? gdfo_gallery_add(&s->gallery, p, err) : GDFO_STATUS_OK;
 }
 
 void gdfo_search_report_dev(const struct gdfo_search *s, struct gdfo_report *r, double metric)

@@ -16,10 +16,9 @@ void gdfo_search_committee_destroy(struct gdfo_search *s);
 /* Whether more than the one tuned prompt may label. */
 int gdfo_search_has_committee(const struct gdfo_search *s);
 
-/* Hangs a judged prompt in the gallery. held_out [train rows, dev rows][labels] has its held-out
- * train answers; e are its dev answers, and fill the rest. */
-GDFO_MUST_USE enum gdfo_status gdfo_search_hang(struct gdfo_search *s, struct gdfo_picture *p,
-                                                float *held_out, const struct gdfo_evaluation *e,
+/* Hangs a judged prompt in the gallery, when there is a committee. Its lp [train rows, dev rows]
+ * [labels] is what its head says of rows it was not fitted on. */
+GDFO_MUST_USE enum gdfo_status gdfo_search_hang(struct gdfo_search *s, const struct gdfo_picture *p,
                                                 struct gdfo_error *err);
 /* Weighs all voices anew and makes them part of the result, whose numbers are then theirs. */
 GDFO_MUST_USE enum gdfo_status gdfo_search_elect(struct gdfo_search *s, struct gdfo_report *r,

@@ -27,6 +27,55 @@ static enum gdfo_status fit(const struct gdfo_search *s, struct gdfo_head_opts *
     return gdfo_head_fit(out, &d, o, err);
 }
 
+/* Behind each other in new memory; second may be NULL where it has no floats. */
+static float *joined(const float *first, size_t n_first, const float *second, size_t n_second)
+{
+    float *all = gdfo_mem_array(n_first + n_second, sizeof *all);
+    if (all && n_first > 0) {
+        memcpy(all, first, n_first * sizeof *all);
+    }
+    if (all && n_second > 0) {
+        memcpy(all + n_first, second, n_second * sizeof *all);
+    }
+    return all;
+}
+
+/*
+ * A committee's heads are fitted on the dev rows too. Which prompts label, and with which weights,
+ * is decided by what each head says of rows that its fold did not see, so there is nothing that the
+ * dev rows would have to be kept apart for; and twice the labelled rows is the dearest thing there
+ * is at 16 a class.
+ */
+static int fits_dev_too(const struct gdfo_search *s)
+{
+    return gdfo_search_has_committee(s) && s->env.dev.n > 0 &&
+           (size_t)s->env.train.n + s->env.dev.n <= GDFO_HEAD_ROWS_MAX;
+}
+
+/* The train rows' answers are lp and anchors, the dev rows' are e. */
+static enum gdfo_status fit_all_rows(const struct gdfo_search *s, struct gdfo_head_opts *o,
+                                     const struct gdfo_incumbent *who,
+                                     const struct gdfo_evaluation *e, struct gdfo_head **out,
+                                     struct gdfo_error *err)
+{
+    const size_t n_labels = gdfo_task_n_labels(s->env.task);
+    const size_t n_train = s->env.train.n;
+    const size_t n_dev = s->env.dev.n;
+    float *lp = joined(who->lp, n_train * n_labels, e->lp, n_dev * n_labels);
+    float *anchors = joined(who->anchors, n_train * s->n_anchors, e->anchors, n_dev * s->n_anchors);
+    struct gdfo_head_data d = {.lp = lp,
+                               .anchors = s->n_anchors > 0 ? anchors : NULL,
+                               .gold = s->gallery.gold,
+                               .n = n_train + n_dev,
+                               .n_labels = n_labels,
+                               .n_anchors = s->n_anchors};
+    enum gdfo_status status = lp && anchors ? gdfo_head_fit(out, &d, o, err)
+                                            : gdfo_error_no_memory(err, "held-out answers");
+    gdfo_mem_free(lp);
+    gdfo_mem_free(anchors);
+    return status;
+}
+
 static struct gdfo_head_opts head_opts(const struct gdfo_search *s, enum gdfo_head_kind kind)
 {
     struct gdfo_head_opts o = gdfo_head_opts_default(s->env.seed);
@@ -62,40 +111,69 @@ struct judged { /* what the dev rows say of one prompt under one head */
     double loss, metric;
 };
 
-static void measure(const struct gdfo_search *s, const struct gdfo_head *h,
-                    const struct gdfo_evaluation *e, float *out, struct judged *j)
-{
-    struct gdfo_answers a = {out, s->env.dev.gold, s->env.dev.n, gdfo_task_n_labels(s->env.task)};
-    struct gdfo_loss_spec ce = {GDFO_LOSS_CE, 0};
-    gdfo_head_apply(h, e->lp, e->anchors, s->env.dev.n, out);
-    j->loss = gdfo_loss_mean(&ce, &a, NULL);
-    j->metric = gdfo_task_metric(s->env.task, &a);
-}
-
-/* One dev eval; without dev rows the head's own held-out numbers stand in. */
+/* One dev eval; nothing without dev rows. */
 static enum gdfo_status ask_dev(struct gdfo_search *s, const struct gdfo_prompts *p,
-                                struct gdfo_evaluation *e, float **out, struct gdfo_error *err)
+                                struct gdfo_evaluation *e, struct gdfo_error *err)
 {
-    *out = gdfo_mem_array((size_t)s->env.dev.n * gdfo_task_n_labels(s->env.task), sizeof **out);
-    if (!*out) {
-        return gdfo_error_no_memory(err, "dev answers");
-    }
     return s->env.dev.n > 0 ? gdfo_evaluate(s->evaluator, p, GDFO_PURPOSE_DEV, e, err)
                             : GDFO_STATUS_OK;
 }
 
-static struct judged judge_head(const struct gdfo_search *s, const struct gdfo_head *h,
-                                const struct gdfo_evaluation *e, float *scratch)
+/* Of rows that the head was not fitted on: votes [train rows, dev rows][labels]. Without dev rows
+ * its own held-out numbers stand in. */
+static struct judged measure(const struct gdfo_search *s, const struct gdfo_head *h,
+                             const float *votes)
 {
+    const size_t n_labels = gdfo_task_n_labels(s->env.task);
+    struct gdfo_answers a = {votes + (size_t)s->env.train.n * n_labels, s->env.dev.gold,
+                             s->env.dev.n, n_labels};
+    struct gdfo_loss_spec ce = {GDFO_LOSS_CE, 0};
     struct judged j = {score_of(h)->loss, score_of(h)->accuracy};
     if (s->env.dev.n > 0) {
-        measure(s, h, e, scratch, &j);
+        j.loss = gdfo_loss_mean(&ce, &a, NULL);
+        j.metric = gdfo_task_metric(s->env.task, &a);
     }
     return j;
 }
 
+/* Fits on the train rows; votes [train rows, dev rows][labels] gets what the head says of rows it
+ * was not fitted on. anchors of neither or of both. */
+static enum gdfo_status fit_train_rows(const struct gdfo_search *s, struct gdfo_head_opts *o,
+                                       const struct gdfo_incumbent *who, const float *anchors,
+                                       const struct gdfo_evaluation *e, struct gdfo_head **head,
+                                       struct gdfo_error *err)
+{
+    enum gdfo_status status = fit(s, o, who->lp, anchors, head, err);
+    if (status == GDFO_STATUS_OK && s->env.dev.n > 0) {
+        gdfo_head_apply(*head, e->lp, anchors ? e->anchors : NULL, s->env.dev.n,
+                        o->held_out + (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task));
+    }
+    return status;
+}
+
+/* The head of a prompt that may label. */
+static enum gdfo_status fit_head(const struct gdfo_search *s, const struct gdfo_incumbent *who,
+                                 const struct gdfo_evaluation *e, float *votes,
+                                 struct gdfo_head **head, struct gdfo_error *err)
+{
+    struct gdfo_head_opts o = head_opts(s, head_kind(s));
+    o.held_out = votes;
+    return fits_dev_too(s) ? fit_all_rows(s, &o, who, e, head, err)
+                           : fit_train_rows(s, &o, who, who->anchors, e, head, err);
+}
+
+/* The plain prompt's, as it is or with a bias per class: what every user could have. */
+static enum gdfo_status fit_baseline(const struct gdfo_search *s, enum gdfo_head_kind kind,
+                                     const struct gdfo_evaluation *e, float *votes,
+                                     struct gdfo_head **head, struct gdfo_error *err)
+{
+    struct gdfo_head_opts o = head_opts(s, kind);
+    o.held_out = votes;
+    return fit_train_rows(s, &o, &s->plain, NULL, e, head, err);
+}
+
 /* [train rows, dev rows][labels] */
-static float *new_held_out(const struct gdfo_search *s)
+static float *new_votes(const struct gdfo_search *s)
 {
     size_t n = (size_t)s->env.train.n + s->env.dev.n;
     return gdfo_mem_array(n * gdfo_task_n_labels(s->env.task), sizeof(float));
@@ -231,32 +309,25 @@ enum gdfo_status gdfo_search_judge_subject(struct gdfo_search *s,
                                            const struct gdfo_search_subject *subject,
                                            struct gdfo_report *r, struct gdfo_error *err)
 {
-    struct gdfo_head_opts o = head_opts(s, head_kind(s));
     struct gdfo_prompts p = {subject->who->rows, 1, subject->n_prompt_tokens, subject->cue};
     struct gdfo_head *head = NULL;
     struct gdfo_evaluation e = {0};
-    float *held_out = new_held_out(s);
-    float *scratch = NULL;
+    float *votes = new_votes(s);
     struct judged j = {0, 0};
     enum gdfo_status status =
-        held_out ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "held-out answers");
-    o.held_out = held_out;
+        votes ? ask_dev(s, &p, &e, err) : gdfo_error_no_memory(err, "held-out answers");
     if (status == GDFO_STATUS_OK) {
-        status = fit(s, &o, subject->who->lp, subject->who->anchors, &head, err);
+        status = fit_head(s, subject->who, &e, votes, &head, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = ask_dev(s, &p, &e, &scratch, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        struct gdfo_picture picture = {p.n_prompt_tokens, p.rows, p.cue, head, NULL};
-        j = judge_head(s, head, &e, scratch);
-        status = gdfo_search_hang(s, &picture, held_out, &e, err);
+        struct gdfo_picture picture = {p.n_prompt_tokens, p.rows, p.cue, head, votes};
+        j = measure(s, head, votes);
+        status = gdfo_search_hang(s, &picture, err);
     }
     if (status == GDFO_STATUS_OK) {
         status = settle(s, subject, &head, j, r, err);
     }
-    gdfo_mem_free(scratch);
-    gdfo_mem_free(held_out);
+    gdfo_mem_free(votes);
     gdfo_head_destroy(head);
     return status;
 }
@@ -288,22 +359,15 @@ static void report_plain(const struct gdfo_search *s, struct gdfo_report *r, str
  * is the result while there is no other, where one is elected or the budget ends here.
  */
 static enum gdfo_status place_plain(struct gdfo_search *s, const struct gdfo_evaluation *e,
-                                    float *scratch, struct gdfo_report *r, struct gdfo_error *err)
+                                    float *votes, struct gdfo_report *r, struct gdfo_error *err)
 {
-    struct gdfo_head_opts o = head_opts(s, head_kind(s));
     struct gdfo_head *head = NULL;
-    float *held_out = new_held_out(s);
     struct judged j = {0, 0};
-    enum gdfo_status status =
-        held_out ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "held-out answers");
-    o.held_out = held_out;
+    enum gdfo_status status = fit_head(s, &s->plain, e, votes, &head, err);
     if (status == GDFO_STATUS_OK) {
-        status = fit(s, &o, s->plain.lp, s->plain.anchors, &head, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        struct gdfo_picture p = {.head = head};
-        j = judge_head(s, head, e, scratch);
-        status = gdfo_search_hang(s, &p, held_out, e, err);
+        struct gdfo_picture p = {.head = head, .lp = votes};
+        j = measure(s, head, votes);
+        status = gdfo_search_hang(s, &p, err);
     }
     if (status == GDFO_STATUS_OK) {
         gdfo_search_report_dev(s, r, j.metric);
@@ -319,37 +383,33 @@ static enum gdfo_status place_plain(struct gdfo_search *s, const struct gdfo_eva
         book(s, r);
     }
     gdfo_head_destroy(head);
-    gdfo_mem_free(held_out);
     return status;
 }
 
 enum gdfo_status gdfo_search_judge_plain(struct gdfo_search *s, struct gdfo_report *r,
                                          struct gdfo_error *err)
 {
-    struct gdfo_head_opts bias = head_opts(s, GDFO_HEAD_BIAS);
-    struct gdfo_head_opts as_is = head_opts(s, GDFO_HEAD_NONE);
     struct gdfo_prompts p = {.n = 1};
     struct gdfo_head *none = NULL;
     struct gdfo_evaluation e = {0};
-    float *scratch = NULL;
-    enum gdfo_status status;
-    bias.held_out = s->calibrated;
-    status = fit(s, &bias, s->plain.lp, NULL, &s->baseline, err);
+    float *votes = new_votes(s);
+    struct judged plain = {0, 0};
+    enum gdfo_status status =
+        votes ? ask_dev(s, &p, &e, err) : gdfo_error_no_memory(err, "held-out answers");
     if (status == GDFO_STATUS_OK) {
-        status = fit(s, &as_is, s->plain.lp, NULL, &none, err);
+        status = fit_baseline(s, GDFO_HEAD_NONE, &e, votes, &none, err);
     }
     if (status == GDFO_STATUS_OK) {
-        status = ask_dev(s, &p, &e, &scratch, err);
+        plain = measure(s, none, votes);
+        status = fit_baseline(s, GDFO_HEAD_BIAS, &e, s->calibrated, &s->baseline, err);
     }
     if (status == GDFO_STATUS_OK) {
-        float *dev = s->calibrated + (size_t)s->env.train.n * gdfo_task_n_labels(s->env.task);
-        struct judged plain = judge_head(s, none, &e, scratch);
-        report_plain(s, r, plain, judge_head(s, s->baseline, &e, dev));
+        report_plain(s, r, plain, measure(s, s->baseline, s->calibrated));
         if (gdfo_search_has_committee(s) || gdfo_search_evals_left(s) <= 0) {
-            status = place_plain(s, &e, scratch, r, err);
+            status = place_plain(s, &e, votes, r, err);
         }
     }
-    gdfo_mem_free(scratch);
+    gdfo_mem_free(votes);
     gdfo_head_destroy(none);
     return status;
 }

@@ -7,11 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of all labelled rows, as the heads of the committee (search_judge.c). */
 static struct gdfo_partner_fit fit_of(const struct gdfo_search *s, const float *features)
 {
     return (struct gdfo_partner_fit){.features = features,
-                                     .gold = s->env.train.gold,
-                                     .n = s->env.train.n,
+                                     .gold = s->gallery.gold,
+                                     .n = s->gallery.n_rows,
                                      .n_labels = gdfo_task_n_labels(s->env.task),
                                      .width = gdfo_partner_width(s->env.partner_model),
                                      .seed = s->env.seed};
@@ -34,9 +35,8 @@ static enum gdfo_status read_texts(const struct gdfo_search *s, float *features,
 
 enum gdfo_status gdfo_search_partner_make(struct gdfo_search *s, struct gdfo_error *err)
 {
-    const size_t n_train = s->env.train.n;
     const size_t n_labels = gdfo_task_n_labels(s->env.task);
-    const size_t n = n_train + s->env.dev.n;
+    const size_t n = s->gallery.n_rows;
     size_t width;
     struct gdfo_partner_fit fit;
     float *features;
@@ -52,10 +52,6 @@ enum gdfo_status gdfo_search_partner_make(struct gdfo_search *s, struct gdfo_err
     if (status == GDFO_STATUS_OK) {
         fit = fit_of(s, features);
         status = gdfo_partner_fit(&s->partner, &fit, s->partner_votes, err);
-    }
-    if (status == GDFO_STATUS_OK) {
-        gdfo_partner_apply(s->partner, features + n_train * width, s->env.dev.n,
-                           s->partner_votes + n_train * n_labels);
     }
     gdfo_mem_free(features);
     return status;
