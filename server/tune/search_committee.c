@@ -115,25 +115,45 @@ static void gather(const struct gdfo_search *s, struct voices *v)
 
 /* ---- seats ----------------------------------------------------------------------------------- */
 
-/*
- * Whether votes label worse than what is seated, by more than one standard error of the paired
- * difference. Otherwise the newer takes the seats: it is elected from more prompts, and the least
- * loss of many elections would be luck for the most part.
- */
-static int is_worse(const struct gdfo_search *s, const float *votes)
+/* How much more the rows lose under votes than under what is seated. */
+struct change {
+    double mean, error; /* paired; the standard error of that mean */
+};
+
+static struct change change_of(const struct gdfo_search *s, const float *votes)
 {
     const struct gdfo_gallery *g = &s->gallery;
-    double n = (double)g->n_rows;
-    double mean = 0;
+    const double n = (double)g->n_rows;
+    struct change c = {0, 0};
     double square = 0;
     for (size_t i = 0; i < g->n_rows; i++) {
-        mean += (-(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i]) / n;
+        c.mean += (-(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i]) / n;
     }
     for (size_t i = 0; i < g->n_rows; i++) {
-        double d = -(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i] - mean;
+        double d = -(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i] - c.mean;
         square += d * d;
     }
-    return s->n_seated > 0 && n > 1 && mean > sqrt(square / (n - 1) / n);
+    c.error = n > 1 ? sqrt(square / (n - 1) / n) : 0;
+    return c;
+}
+
+/* The plain prompt and its other cues: a few voices that nothing was chosen for. */
+static int are_first_voices(const struct gdfo_search *s)
+{
+    return s->stage == GDFO_STAGE_START ||
+           (s->stage == GDFO_STAGE_SCOUT && s->n_scouted < s->opts.n_cues - 1);
+}
+
+/*
+ * Whether a committee takes the seats of the one before. Of the first voices the newer one does,
+ * unless it is worse by a standard error: pooling them is known to help. Prompts that were found
+ * by looking at these very rows have to be better by a standard error: the best of many elections
+ * would be luck for the most part, and the calls that found it would make the result worse.
+ */
+static int takes_over(const struct gdfo_search *s, const float *votes)
+{
+    const struct change c = change_of(s, votes);
+    return s->n_seated == 0 || c.mean <= (are_first_voices(s) ? c.error : -c.error);
 }
 
 /* The plain prompt under its bias per class. */
@@ -243,7 +263,7 @@ enum gdfo_status gdfo_search_elect(struct gdfo_search *s, struct gdfo_report *r,
         if (status == GDFO_STATUS_OK) {
             gdfo_log_pool_join(&pool, v.weights, votes);
         }
-        if (status == GDFO_STATUS_OK && !is_worse(s, votes)) {
+        if (status == GDFO_STATUS_OK && takes_over(s, votes)) {
             status = take_seats(s, &v, votes, r, err);
         }
     }
