@@ -101,6 +101,9 @@ struct gdfo_net_call {
     enum gdfo_net_verdict (*judge)(void *ctx, const struct gdfo_net_answer *answer,
                                    struct gdfo_error *err);
     void *ctx;
+    /* 1: judge is asked of refusals as well, of every status but those that are sent again or need
+       a person (RETRY, THROTTLE, PAUSE), and may say FATAL too: a probe learns from a 404. */
+    int judges_all;
     /* ---- out, when gdfo_net_send has returned ---- */
     enum gdfo_status status; /* OK; UPSTREAM: verdict says which; CANCELLED */
     enum gdfo_net_verdict verdict;
