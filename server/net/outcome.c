@@ -109,7 +109,7 @@ static void by_failure(struct gdfo_net_line *line, CURLcode rc, struct outcome *
     } else if (line->is_dripping) {
         note(t, "teacher %.64s: the answer had not ended %lld ms after its first byte", name,
              (long long)line->peer->spec.drip_ms);
-    } else if (rc == CURLE_URL_MALFORMAT || rc == CURLE_UNSUPPORTED_PROTOCOL) {
+    } else if (rc == CURLE_URL_MALFORMAT) {
         o->verdict = GDFO_NET_FATAL;
         note(t, "teacher %.64s: %s", name, curl_easy_strerror(rc));
     } else {
