@@ -1,4 +1,7 @@
+#include "server/net/batch_priv.h"
+#include "server/net/line_priv.h"
 #include "server/net/net_priv.h"
+#include "server/net/peer_priv.h"
 
 /* What may be sent next: first what was sent before, then the next in order; NULL: nothing. */
 struct gdfo_net_ticket *gdfo_net_batch_peek(struct gdfo_net_batch *b)

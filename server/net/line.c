@@ -1,5 +1,7 @@
 #include "common/mem.h"
+#include "server/net/line_priv.h"
 #include "server/net/net_priv.h"
+#include "server/net/peer_priv.h"
 
 #include <netinet/in.h>
 #include <stdio.h>

@@ -2,7 +2,10 @@
 
 #include "common/check.h"
 #include "common/mem.h"
+#include "server/net/batch_priv.h"
+#include "server/net/line_priv.h"
 #include "server/net/net_priv.h"
+#include "server/net/peer_priv.h"
 
 #include <errno.h>
 #include <sys/epoll.h>

@@ -5,6 +5,7 @@
 #include "common/rng.h"
 #include "server/net/breaker.h"
 #include "server/net/limiter.h"
+#include "server/net/link_priv.h"
 #include "server/net/net.h"
 #include "server/net/replica.h"
 #include "server/net/secret.h"
@@ -28,35 +29,6 @@
 #define GDFO_NET_ANSWER_MAX       ((size_t)16 << 20)  /* of one answer's body */
 #define GDFO_NET_ANSWERS_MAX      ((size_t)512 << 20) /* of all that are being read */
 #define GDFO_NET_BODY_KEPT        ((size_t)256 << 10) /* larger buffers are given back */
-
-struct gdfo_net_link { /* of a doubly linked ring; a head points to itself when empty */
-    struct gdfo_net_link *prev, *next;
-};
-
-static inline void gdfo_net_link_init(struct gdfo_net_link *l)
-{
-    l->prev = l;
-    l->next = l;
-}
-static inline int gdfo_net_link_is_empty(const struct gdfo_net_link *l)
-{
-    return l->next == l;
-}
-static inline void gdfo_net_link_cut(struct gdfo_net_link *l)
-{
-    l->prev->next = l->next;
-    l->next->prev = l->prev;
-    gdfo_net_link_init(l);
-}
-static inline void gdfo_net_link_add(struct gdfo_net_link *head, struct gdfo_net_link *l)
-{
-    gdfo_net_link_cut(l);
-    l->prev = head->prev;
-    l->next = head;
-    head->prev->next = l;
-    head->prev = l;
-}
-#define GDFO_NET_OWNER(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 enum gdfo_net_command_kind { GDFO_NET_SUBMIT, GDFO_NET_CANCEL, GDFO_NET_CLOSE };
 
@@ -158,39 +130,7 @@ struct gdfo_net {
     atomic_size_t n_pending;
 };
 
-/* net.c */
 int64_t gdfo_net_now(const struct gdfo_net *net);
 void gdfo_net_post(struct gdfo_net *net, struct gdfo_net_command *command); /* with the lock held */
-
-/* peer.c, io thread */
-void gdfo_net_peer_dirty(struct gdfo_net_peer *peer); /* is looked at before the thread sleeps */
-void gdfo_net_peer_pump(struct gdfo_net_peer *peer);
-void gdfo_net_peer_publish(struct gdfo_net_peer *peer); /* for gdfo_net_peer_look */
-void gdfo_net_peer_end(struct gdfo_net_peer *peer);     /* nothing of it is left in the thread */
-
-/* line.c, io thread */
-GDFO_MUST_USE int gdfo_net_line_begin(struct gdfo_net_peer *peer, uint32_t replica,
-                                      struct gdfo_net_ticket *ticket); /* 0: no memory */
-void gdfo_net_line_abort(struct gdfo_net_line *line); /* takes it off its socket; then release */
-void gdfo_net_line_release(struct gdfo_net_line *line);
-void gdfo_net_line_destroy(struct gdfo_net_line *line);
-
-/* outcome.c, io thread */
-void gdfo_net_line_done(struct gdfo_net_line *line, CURLcode rc);
-void gdfo_net_line_dripped(struct gdfo_net_line *line);
-GDFO_PRINTF(4, 5)
-void gdfo_net_ticket_end(struct gdfo_net_ticket *t, enum gdfo_status status, const char *code,
-                         const char *fmt, ...); /* fmt NULL: keeps the message */
-
-/* batch.c, io thread */
-GDFO_MUST_USE struct gdfo_net_ticket *gdfo_net_batch_peek(struct gdfo_net_batch *b);
-void gdfo_net_batch_begun(struct gdfo_net_batch *b, struct gdfo_net_ticket *t);
-void gdfo_net_batch_again(struct gdfo_net_ticket *t); /* to be sent as soon as may be */
-void gdfo_net_batch_later(struct gdfo_net_ticket *t, int64_t wait_ms);
-void gdfo_net_batch_take(struct gdfo_net_batch *b); /* from its worker */
-void gdfo_net_batch_cancel(struct gdfo_net_batch *b);
-/* Ends what does not fly, with the breaker's words or as a consequence of another call's end. */
-void gdfo_net_batch_end_waiting(struct gdfo_net_batch *b, int is_breaker);
-void gdfo_net_batch_close(struct gdfo_net_batch *b); /* hands it back once no call is left */
 
 #endif

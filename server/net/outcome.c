@@ -1,4 +1,7 @@
+#include "server/net/batch_priv.h"
+#include "server/net/line_priv.h"
 #include "server/net/net_priv.h"
+#include "server/net/peer_priv.h"
 #include "server/net/verdict.h"
 
 #include <stdarg.h>

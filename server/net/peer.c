@@ -1,6 +1,9 @@
 #include "common/check.h"
 #include "common/mem.h"
+#include "server/net/batch_priv.h"
+#include "server/net/line_priv.h"
 #include "server/net/net_priv.h"
+#include "server/net/peer_priv.h"
 
 #include <string.h>
 

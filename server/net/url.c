@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define PATH_MAX_BYTES 4096
 
@@ -72,7 +73,8 @@ static int host_addr(const char *host, struct gdfo_gate_addr *out)
         inner[n - 2] = '\0';
         return gdfo_gate_addr_parse(out, inner);
     }
-    if (strcmp(host, "localhost") == 0 || (n > 10 && strcmp(host + n - 10, ".localhost") == 0)) {
+    if (strcasecmp(host, "localhost") == 0 ||
+        (n > 10 && strcasecmp(host + n - 10, ".localhost") == 0)) {
         return gdfo_gate_addr_parse(out, "127.0.0.1");
     }
     return gdfo_gate_addr_parse(out, host);
@@ -173,8 +175,8 @@ enum gdfo_status gdfo_net_url_parse(struct gdfo_net_url *out, const char *text,
 {
     CURLU *u;
     enum gdfo_status status;
-    if (!is_printable(text, "\\") || strlen(text) >= GDFO_NET_URL_MAX) {
-        return refuse(err, "want printable ASCII, at most 511 bytes");
+    if (!is_printable(text, "\\") || strlen(text) >= GDFO_NET_URL_MAX || strstr(text, ":///")) {
+        return refuse(err, "want https://HOST[:PORT][/PATH], printable, at most 511 bytes");
     }
     u = curl_url();
     if (!u) {

@@ -228,8 +228,10 @@ int64_t gdfo_verdict_wait_ms(const struct gdfo_net_answer *answer, int64_t wall_
     if (wait == 0 && gdfo_net_header(answer, "retry-after", text, sizeof text)) {
         wait = retry_after_ms(text, wall_ms);
     }
-    /* the reset of a window is a guess at what the two above say outright */
-    for (size_t i = 0; wait == 0 && i < 2; i++) {
+    if (wait > 0) {
+        return wait; /* said outright; the reset of a window is a guess */
+    }
+    for (size_t i = 0; i < 2; i++) {
         if (gdfo_net_header(answer, resets[i], text, sizeof text)) {
             wait = at_least(wait, gdfo_verdict_duration_ms(text));
         }
