@@ -206,9 +206,7 @@ static int set_times(struct gdfo_net_line *line)
            curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, age_s) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)s->connect_ms) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)s->timeout_ms) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L) == CURLE_OK;
+           curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)s->timeout_ms) == CURLE_OK;
 }
 
 static struct gdfo_net_line *line_create(struct gdfo_net_peer *peer)
@@ -269,6 +267,16 @@ static void set_headers(struct gdfo_net_line *line)
     for (size_t i = 0; call && i < call->n_headers; i++) {
         n = add_line(line, n, lend(call->headers[i]));
     }
+}
+
+/* HTTP/2 over TLS only, and then a call waits for a connection that may take it along. With plain
+ * http libcurl would wait as well, namely for the first answer: one call at a time until then. */
+static int set_version(struct gdfo_net_line *line)
+{
+    int is_https = line->peer->urls[line->replica].is_https;
+    long version = is_https ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
+    return curl_easy_setopt(line->easy, CURLOPT_HTTP_VERSION, version) == CURLE_OK &&
+           curl_easy_setopt(line->easy, CURLOPT_PIPEWAIT, is_https ? 1L : 0L) == CURLE_OK;
 }
 
 static int set_request(struct gdfo_net_line *line)
@@ -333,7 +341,7 @@ int gdfo_net_line_begin(struct gdfo_net_peer *peer, uint32_t replica,
     gdfo_buf_add(&line->url, peer->urls[replica].text);
     gdfo_buf_add(&line->url, ticket ? ticket->call->path : peer->health_path);
     set_headers(line);
-    if (!gdfo_buf_ok(&line->url) || !set_request(line) ||
+    if (!gdfo_buf_ok(&line->url) || !set_version(line) || !set_request(line) ||
         curl_multi_add_handle(peer->net->multi, line->easy) != CURLM_OK) {
         gdfo_net_line_release(line);
         return 0;

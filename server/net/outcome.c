@@ -80,8 +80,8 @@ static void by_answer(struct gdfo_net_line *line, int status, int is_whole, stru
     o->is_answered = 1;
     o->verdict = gdfo_verdict_of(&answer);
     o->hint_ms = gdfo_verdict_wait_ms(&answer, gdfo_clk_wall_ms(line->peer->net->setup.clk));
-    gdfo_verdict_word(&answer, word);
     if (status != 200) {
+        gdfo_verdict_word(&answer, word);
         note(t, "teacher %.64s answered %d%s%s%s", line->peer->name, status, word[0] ? " (" : "",
              word, word[0] ? ")" : "");
     }

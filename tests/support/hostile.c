@@ -34,6 +34,7 @@ struct gdfo_hostile {
     char url[64];
     struct gdfo_thread *thread;
     struct gdfo_lock *lock;
+    struct gdfo_cond *came; /* a request, or the stop */
     /* under the lock */
     struct connection connections[CONNECTIONS_MAX];
     size_t n_connections, n_requests;
@@ -84,8 +85,19 @@ static void flood(int fd)
     gdfo_mem_free(block);
 }
 
+static int gather(struct gdfo_hostile *h, int fd, size_t n)
+{
+    {
+        GDFO_LOCK_SCOPE(h->lock);
+        while (h->n_requests < n && !h->is_stopping) {
+            gdfo_cond_wait(h->came, h->lock);
+        }
+    }
+    return send_all(fd, GDFO_HOSTILE_OK, strlen(GDFO_HOSTILE_OK));
+}
+
 /* 1 when the connection stays. */
-static int play(int fd, const struct gdfo_hostile_step *s)
+static int play(struct gdfo_hostile *h, int fd, const struct gdfo_hostile_step *s)
 {
     const struct linger now = {1, 0};
     size_t n = s->bytes ? (s->n ? s->n : strlen(s->bytes)) : 0;
@@ -101,6 +113,7 @@ static int play(int fd, const struct gdfo_hostile_step *s)
     case GDFO_HOSTILE_HANG: wait_for_end(fd); return 0;
     case GDFO_HOSTILE_DRIP: drip(fd); return 0;
     case GDFO_HOSTILE_FLOOD: flood(fd); return 0;
+    case GDFO_HOSTILE_GATHER: return gather(h, fd, s->n);
     }
     return 0;
 }
@@ -140,6 +153,7 @@ static const struct gdfo_hostile_step *take_step(struct gdfo_hostile *h, const c
     size_t k;
     GDFO_LOCK_SCOPE(h->lock);
     k = h->n_requests++;
+    gdfo_cond_broadcast(h->came);
     (void)snprintf(h->requests[k % REQUESTS_KEPT], REQUEST_MAX, "%s", request);
     return &h->steps[k < h->n_steps ? k : h->n_steps - 1];
 }
@@ -149,7 +163,7 @@ static void *serve(void *arg)
     struct connection *c = arg;
     char *request = gdfo_mem_array(REQUEST_MAX, 1);
     while (request && read_request(c->fd, request)) {
-        if (!play(c->fd, take_step(c->h, request))) {
+        if (!play(c->h, c->fd, take_step(c->h, request))) {
             break;
         }
     }
@@ -209,6 +223,7 @@ struct gdfo_hostile *gdfo_hostile_start_at(int fd, const struct gdfo_hostile_ste
     h->steps = steps;
     h->n_steps = n_steps;
     h->lock = gdfo_lock_create();
+    h->came = gdfo_cond_create();
     h->listener = fd;
     assert_int_equal(listen(fd, 1024), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
@@ -229,6 +244,7 @@ static void shut_all(struct gdfo_hostile *h)
 {
     GDFO_LOCK_SCOPE(h->lock);
     h->is_stopping = 1;
+    gdfo_cond_broadcast(h->came);
     (void)shutdown(h->listener, SHUT_RDWR); /* ends accept */
     for (size_t i = 0; i < h->n_connections; i++) {
         if (h->connections[i].fd >= 0) {
@@ -248,6 +264,7 @@ void gdfo_hostile_stop(struct gdfo_hostile *h)
         gdfo_thread_join(h->connections[i].thread);
     }
     (void)close(h->listener);
+    gdfo_cond_destroy(h->came);
     gdfo_lock_destroy(h->lock);
     gdfo_mem_free(h);
 }

@@ -16,7 +16,8 @@ enum gdfo_hostile_act {
     GDFO_HOSTILE_RESET,  /* the bytes, then RST */
     GDFO_HOSTILE_HANG,   /* the bytes, then nothing until the client goes */
     GDFO_HOSTILE_DRIP,   /* the bytes, then one every few milliseconds until the client goes */
-    GDFO_HOSTILE_FLOOD   /* the bytes, then 100 MB or until the client goes */
+    GDFO_HOSTILE_FLOOD,  /* the bytes, then 100 MB or until the client goes */
+    GDFO_HOSTILE_GATHER  /* GDFO_HOSTILE_OK once n requests have come in all */
 };
 
 struct gdfo_hostile_step {
