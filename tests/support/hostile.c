@@ -27,7 +27,7 @@ struct connection {
 };
 
 struct gdfo_hostile {
-    const struct gdfo_hostile_step *steps;
+    struct gdfo_hostile_step *steps;
     size_t n_steps;
     int listener;
     unsigned port;
@@ -220,7 +220,8 @@ struct gdfo_hostile *gdfo_hostile_start_at(int fd, const struct gdfo_hostile_ste
     struct sockaddr_in a = {.sin_family = AF_INET};
     socklen_t n = sizeof a;
     assert_non_null(h);
-    h->steps = steps;
+    h->steps = gdfo_mem_dup(steps, n_steps * sizeof *steps);
+    assert_non_null(h->steps);
     h->n_steps = n_steps;
     h->lock = gdfo_lock_create();
     h->came = gdfo_cond_create();
@@ -266,6 +267,7 @@ void gdfo_hostile_stop(struct gdfo_hostile *h)
     (void)close(h->listener);
     gdfo_cond_destroy(h->came);
     gdfo_lock_destroy(h->lock);
+    gdfo_mem_free(h->steps);
     gdfo_mem_free(h);
 }
 

@@ -29,7 +29,7 @@ struct gdfo_hostile_step {
 /* A whole answer with its Content-Length. */
 #define GDFO_HOSTILE_OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-/* steps: borrowed until stop. Fails the test when there is no socket. */
+/* steps: copied; their bytes are borrowed until stop. Fails the test when there is no socket. */
 struct gdfo_hostile *gdfo_hostile_start(const struct gdfo_hostile_step *steps, size_t n_steps);
 /* A port that refuses connections until it is given to start_at, which takes it over. */
 int gdfo_hostile_reserve(unsigned *port);
