@@ -152,9 +152,9 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
     if (!line->has_answer) {
         first_byte(line);
     }
-    if (len > body_max(line) - line->body.len || len > GDFO_NET_ANSWERS_MAX - net->answer_bytes) {
-        line->is_over = 1;
-        return 0;
+    line->is_over = len > body_max(line) - line->body.len;
+    if (line->is_over || len > GDFO_NET_ANSWERS_MAX - net->answer_bytes) {
+        return 0; /* past the ceiling of all answers it is sent again: this one may be right */
     }
     gdfo_buf_addn(&line->body, bytes, len);
     if (!gdfo_buf_ok(&line->body)) {

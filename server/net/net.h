@@ -16,8 +16,13 @@
  *
  *   gdfo_net_create(&net, &setup, err);
  *   gdfo_net_peer_open(&peer, net, &spec, err);
- *   gdfo_net_send(peer, calls, n, &control, err);     any worker thread; returns when all have
- * ended gdfo_net_peer_close(peer); gdfo_net_destroy(net);
+ *   gdfo_net_send(peer, calls, n, &control, err);   any worker thread; returns when all have ended
+ *   gdfo_net_peer_close(peer);
+ *   gdfo_net_destroy(net);
+ *
+ * open, close, send and look: any thread. An address is judged before it is connected to and again
+ * before every request, the first thing of which is a connection that another peer has opened; with
+ * a proxy it is the proxy's address that is judged. Every private range needs the peer's leave.
  *
  * Bounded: calls waiting and in flight, bytes of an answer, of its headers, and of all answers.
  */
@@ -93,7 +98,7 @@ struct gdfo_net_call {
     size_t n_headers;
     const void *body;
     size_t body_bytes;
-    size_t answer_max;           /* bytes after which the answer is RETRY no more but BAD */
+    size_t answer_max;           /* 1..16 MiB; an answer of 200 with more bytes is cut and BAD */
     int64_t tokens;              /* for the limit of tokens a minute */
     const char *idempotency_key; /* the same on every send; NULL: none */
     /* Judges an answer of status 200: OK, RETRY or BAD. Called on the net's own thread, so it is
@@ -105,11 +110,11 @@ struct gdfo_net_call {
        a person (RETRY, THROTTLE, PAUSE), and may say FATAL too: a probe learns from a 404. */
     int judges_all;
     /* ---- out, when gdfo_net_send has returned ---- */
-    enum gdfo_status status; /* OK; UPSTREAM: verdict says which; CANCELLED */
+    enum gdfo_status status; /* OK; UPSTREAM: verdict says which; CANCELLED; NO_MEMORY */
     enum gdfo_net_verdict verdict;
     int http_status;                         /* of the last answer; 0 when there was none */
     uint32_t n_sends;                        /* bytes of the request may have left so often */
-    int is_unknown;                          /* sent, and whether the server did it nobody knows */
+    int is_unknown;                          /* one of them had no answer, and none was right */
     int64_t wait_ms;                         /* that the server asked for, capped */
     int64_t sent_ms, first_byte_ms, done_ms; /* of the last send, by the clock's wall time */
     char message[256];                       /* why, cleaned: no control characters, no secret */
@@ -126,12 +131,17 @@ struct gdfo_net_control { /* NULL: nothing of it */
 /*
  * Sends n calls, as many at once as the peer's limits allow, in their order, again where the
  * verdict allows it, and returns when every one has ended. A call that ends badly ends the ones
- * that were not sent yet (CANCELLED), not those in flight.
+ * that wait to be sent or sent again (CANCELLED), not those in flight. Batches of one peer take
+ * turns, a call each.
  *
- *   errors   that of the first call (by index) that ended badly: CANCELLED; UPSTREAM with code
+ * What counts as a send of max_sends: not the one resend after a kept connection died before any
+ * answer byte, and not the way on to another replica after one that could not be connected to.
+ *
+ *   errors   that of the first call (by index) that ended badly by itself: UPSTREAM with code
  *            teacher_refused (PAUSE, or BAD twice), teacher_rejected (FATAL),
- * teacher_address_forbidden, or teacher_down (spent its sends, or the breaker is open); LIMIT past
- * max_pending
+ *            teacher_address_forbidden, or teacher_down (spent its sends, or the breaker is open);
+ *            NO_MEMORY. CANCELLED when is_cancelled said so and a call was left. INVALID and LIMIT
+ *            (past max_pending) before anything is sent.
  */
 GDFO_MUST_USE enum gdfo_status gdfo_net_send(struct gdfo_net_peer *peer,
                                              struct gdfo_net_call *calls, size_t n,

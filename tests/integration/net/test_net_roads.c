@@ -80,6 +80,28 @@ static void refused_connections_send_nothing(void **state)
     (void)close(fd);
 }
 
+static void a_server_without_tls_gets_nothing(void **state)
+{
+    struct gdfo_net_rig *rig = *state;
+    struct gdfo_net_call call = gdfo_net_rig_call();
+    unsigned port;
+    char url[64];
+    static const struct gdfo_hostile_step steps[] = {{GDFO_HOSTILE_ANSWER, GDFO_HOSTILE_OK, 0}};
+    int fd = gdfo_hostile_reserve(&port);
+    (void)snprintf(url, sizeof url, "https://127.0.0.1:%u", port);
+    rig->urls[0] = url;
+    rig->server = gdfo_hostile_start_at(fd, steps, 1);
+    rig->spec.timeout_ms = 1000; /* the server takes the handshake for half a request, and waits */
+    rig->spec.max_sends = 1;
+    gdfo_test_ok(gdfo_net_create(&rig->net, &rig->setup, &rig->err), &rig->err);
+    gdfo_test_ok(gdfo_net_peer_open(&rig->peer, rig->net, &rig->spec, &rig->err), &rig->err);
+    assert_int_equal(gdfo_net_rig_send(rig, &call), GDFO_STATUS_UPSTREAM);
+    assert_string_equal(rig->err.code, "teacher_down");
+    assert_int_equal(call.n_sends, 0);
+    assert_int_equal(call.verdict, GDFO_NET_RETRY);
+    assert_int_equal(gdfo_hostile_n_requests(rig->server), 0);
+}
+
 /* Two replicas: the first refuses connections until it is started. */
 static int open_two(struct gdfo_net_rig *rig, char *url, size_t cap)
 {
@@ -267,6 +289,7 @@ int main(void)
         TEST(a_kept_connection_that_is_reset_costs_no_send),
         TEST(the_resend_is_one),
         TEST(refused_connections_send_nothing),
+        TEST(a_server_without_tls_gets_nothing),
         TEST(a_replica_that_is_down_costs_no_send),
         TEST(a_call_brings_a_replica_back),
         TEST(the_health_path_brings_a_replica_back),
