@@ -63,6 +63,25 @@ static void the_resend_is_one(void **state)
     assert_int_equal(gdfo_hostile_n_requests(rig->server), 3);
 }
 
+static void the_resend_is_one_however_many_are_kept(void **state)
+{
+    struct gdfo_net_rig *rig = *state;
+    const struct gdfo_hostile_step four = {GDFO_HOSTILE_GATHER, NULL, 4};
+    const struct gdfo_hostile_step steps[] = {
+        four, four, four, four, {GDFO_HOSTILE_CLOSE, NULL, 0}};
+    struct gdfo_net_call calls[4];
+    for (size_t i = 0; i < 4; i++) {
+        calls[i] = gdfo_net_rig_call();
+    }
+    rig->spec.max_sends = 1;
+    gdfo_net_rig_open(rig, steps, 5);
+    gdfo_test_ok(gdfo_net_send(rig->peer, calls, 4, NULL, &rig->err), &rig->err);
+    assert_int_equal(gdfo_hostile_n_connections(rig->server), 4);
+    assert_int_equal(gdfo_net_rig_send(rig, &calls[0]), GDFO_STATUS_UPSTREAM);
+    assert_int_equal(calls[0].n_sends, 2);
+    assert_int_equal(gdfo_hostile_n_requests(rig->server), 6);
+}
+
 static void refused_connections_send_nothing(void **state)
 {
     struct gdfo_net_rig *rig = *state;
@@ -288,6 +307,7 @@ int main(void)
         TEST(a_kept_connection_that_ends_costs_no_send),
         TEST(a_kept_connection_that_is_reset_costs_no_send),
         TEST(the_resend_is_one),
+        TEST(the_resend_is_one_however_many_are_kept),
         TEST(refused_connections_send_nothing),
         TEST(a_server_without_tls_gets_nothing),
         TEST(a_replica_that_is_down_costs_no_send),
