@@ -139,7 +139,7 @@ static enum gdfo_status parse(CURLU *u, struct gdfo_net_url *out, const char *te
                               const struct gdfo_gate_cidr *allowed, size_t n,
                               struct gdfo_error *err)
 {
-    struct parts p = {NULL};
+    struct parts p = {0};
     struct gdfo_net_url url;
     CURLUcode rc = curl_url_set(u, CURLUPART_URL, text, CURLU_DISALLOW_USER);
     enum gdfo_status status;
