@@ -64,6 +64,9 @@ struct gdfo_score_req {
     struct gdfo_text cue;
     const struct gdfo_label_ids *forms; /* all forms of all labels, label by label */
     uint32_t n_forms;
+    const struct gdfo_text *form_texts;   /* [n_forms] the same as text; NULL: not known */
+    const struct gdfo_text *text_prompts; /* [n_prompts] words in the prompt's place, for teachers
+                                             that take text alone; NULL: none */
     const int32_t *anchor_ids; /* further next-token ids, for the anchors head; may be NULL */
     uint32_t n_anchors;
     int want_hidden; /* teachers with has_hidden only */

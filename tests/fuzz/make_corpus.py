@@ -218,6 +218,17 @@ def configs():
     yield 'many', b''.join(b'[teacher t%d]\n[student s%d]\n' % (i, i) for i in range(40))
 
 
+def net_verdicts():
+    quota = b'{"error":{"message":"m","type":"insufficient_quota","code":null}}'
+    yield 'ok', b'200\ncontent-type: application/json\n\n{"choices":[]}'
+    yield 'quota', b'429\nretry-after: 7\n\n' + quota
+    yield 'date', b'503\nretry-after: Sun, 06 Nov 2044 08:49:37 GMT\n\n'
+    yield 'resets', b'429\nx-ratelimit-reset-requests: 20ms\nx-ratelimit-reset-tokens: 6m0s\n\n{"error":"slow_down"}'
+    yield 'absurd', b'529\nretry-after-ms: -1\nretry-after: 99999999999999999999999999999999999999\n\n{"code":"x"}'
+    yield 'duration', b'400\n1h2m3.004s\n\n{"type":"a b","status":"INVALID"}'
+    yield 'html', b'502\nserver: x\nempty: \n\n<html>\xff\x00'
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -225,7 +236,8 @@ def main():
     for target, inputs in (('gguf', ggufs()), ('safetensors', [*safetensors(), *bert()]), ('tokenizer', texts()),
                            ('tokenizer_files', tokenizer_files()),
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
-                           ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs())):
+                           ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs()),
+                           ('net_verdict', net_verdicts())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:
