@@ -16,7 +16,10 @@
 #define IDLE_MS        60000
 #define ROOM_MS        1000                /* patience for memory that others hold */
 #define HELD_BYTES_MAX ((size_t)256 << 20) /* of all requests that wait */
-#define TEXTS_MAX      20000u /* a teacher never forgets a text: another one is opened after these */
+#define TEXT_BYTES_MAX                                                                             \
+    ((size_t)16 << 20)     /* that a teacher keeps, with four times as much of ids                 \
+                            */
+#define TEXT_BYTES_EACH 64 /* of any text, beside its bytes */
 
 struct served {
     char name[128];
@@ -26,12 +29,13 @@ struct served {
     enum gdfo_precision precision;
     struct gdfo_models_hold hold;
     struct gdfo_teacher *teacher; /* NULL: not loaded, or given back */
-    uint32_t n_texts;
+    size_t n_text_bytes;          /* shown to the teacher, which never forgets a text */
 };
 
 struct gdfo_serve {
     struct gdfo_job_deps deps;
     int64_t idle_ms;
+    size_t text_bytes_max;
     struct served *models; /* [GDFO_SERVE_MODELS_MAX] */
     size_t n_models;
     atomic_int stop;
@@ -50,7 +54,7 @@ static void give_back(struct gdfo_serve *s, struct served *m)
 {
     gdfo_teacher_close(m->teacher);
     m->teacher = NULL;
-    m->n_texts = 0;
+    m->n_text_bytes = 0;
     gdfo_models_release(s->deps.models, &m->hold);
 }
 
@@ -114,7 +118,7 @@ static enum gdfo_status open_teacher(struct gdfo_serve *s, struct served *m, str
                                          .kv_max_bytes = gdfo_job_kv_bytes(s->deps.models)};
     gdfo_teacher_close(m->teacher);
     m->teacher = NULL;
-    m->n_texts = 0;
+    m->n_text_bytes = 0;
     return gdfo_teacher_open(&m->teacher, "embedded", &env, err);
 }
 
@@ -125,7 +129,7 @@ static enum gdfo_status load(struct gdfo_serve *s, struct served *m, struct gdfo
     if (status == GDFO_STATUS_OK && !m->hold.teacher) {
         status = acquire(s, m, err);
     }
-    if (status == GDFO_STATUS_OK && (!m->teacher || m->n_texts > TEXTS_MAX)) {
+    if (status == GDFO_STATUS_OK && (!m->teacher || m->n_text_bytes > s->text_bytes_max)) {
         status = open_teacher(s, m, err);
         if (status != GDFO_STATUS_OK) {
             give_back(s, m);
@@ -149,6 +153,15 @@ static struct served *find(const struct gdfo_serve *s, const char *name)
     return NULL;
 }
 
+static size_t text_bytes(const struct gdfo_serve_ask *ask)
+{
+    size_t n = 0;
+    for (uint32_t b = 0; b < ask->n_examples; b++) {
+        n += ask->bodies[b].n + TEXT_BYTES_EACH;
+    }
+    return n;
+}
+
 static void serve_one(struct gdfo_serve *s, struct gdfo_serve_ask *ask)
 {
     struct served *m = find(s, ask->model);
@@ -158,7 +171,7 @@ static void serve_one(struct gdfo_serve *s, struct gdfo_serve_ask *ask)
                                                                      "the daemon is stopping")
                                                     : load(s, m, &err);
     if (status == GDFO_STATUS_OK) {
-        m->n_texts += ask->n_examples;
+        m->n_text_bytes += text_bytes(ask);
         status = gdfo_serve_work_run(&work, m->teacher, &err);
     }
     ask->done(ask->ctx, status, status == GDFO_STATUS_OK ? &work.answer : NULL, &err);
@@ -301,6 +314,7 @@ enum gdfo_status gdfo_serve_start(struct gdfo_serve **out, const struct gdfo_ser
     s->deps = *setup->deps;
     s->n_queue = setup->n_queue;
     s->idle_ms = setup->idle_ms > 0 ? setup->idle_ms : IDLE_MS;
+    s->text_bytes_max = setup->text_bytes_max > 0 ? setup->text_bytes_max : TEXT_BYTES_MAX;
     s->lock = gdfo_lock_create();
     s->changed = gdfo_cond_create();
     s->ring = gdfo_mem_array((size_t)setup->n_queue + 1, sizeof(struct gdfo_serve_ask *));

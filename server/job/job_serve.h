@@ -12,7 +12,7 @@
  * after a minute without requests; until then it counts against --memory. Answers are those of
  * gdfo_teacher_run, bit for bit.
  *
- *   gdfo_serve_start(&serve, &(struct gdfo_serve_setup){&deps, "local", 64, 0}, &err);
+ *   gdfo_serve_start(&serve, &(struct gdfo_serve_setup){&deps, "local", 64, 0, 0}, &err);
  *   gdfo_serve_submit(serve, &ask, &err);          ask.done is called on the serving thread
  *   gdfo_serve_drain(serve, 8000);                 what waits is answered: the daemon is stopping
  *   gdfo_serve_stop(serve);
@@ -30,7 +30,8 @@ struct gdfo_serve_setup {
     const struct gdfo_job_deps *deps; /* what it points to is borrowed until stop */
     const char *names;                /* of models, by commas */
     unsigned n_queue;                 /* requests that may wait */
-    int64_t idle_ms; /* without requests before models are given back; 0 = a minute */
+    int64_t idle_ms;       /* without requests before models are given back; 0 = a minute */
+    size_t text_bytes_max; /* seen, before a teacher starts afresh; 0 = 16 MiB */
 };
 
 /* NOT_FOUND names the models there are; UNSUPPORTED: a model that cannot answer as the contract

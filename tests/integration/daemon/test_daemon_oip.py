@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import real_daemon
+import tiny_masked
 from real_daemon import Case, RealDaemon, shared
 
 H, V = 64, 512                      # of stories260K
@@ -170,7 +171,7 @@ class OipCase(Case):
 
 
 class Oip(OipCase):
-    args = ('--precision=f32', '--serve.models=local')
+    args = ('--precision=f32', '--serve.models=local', '--sched.workers=1')
 
     def setUp(self):
         super().setUp()
@@ -293,6 +294,22 @@ class Oip(OipCase):
         status, _, text = self.ask('POST', '/v2/models/local/versions/1/infer', json.dumps(request(['a'])))  # no content type
         self.assertEqual(status, 200, text)
 
+    def test_a_job_that_holds_the_only_worker_does_not_hold_this(self):
+        self.write_task()
+        job = self.submit(self.spec('bbt', body={'budget': {'evals': 20000}}))
+        want = self.lps(request(['Tom ran'], p=2))
+
+        def state():
+            return json.loads(self.ok('job', 'show', job, '--json').out)['status']
+
+        end = time.monotonic() + real_daemon.PATIENCE
+        while state() != 'running':
+            self.assertLess(time.monotonic(), end, self.daemon.tail())
+            time.sleep(0.02)
+        self.assertEqual(self.lps(request(['Tom ran'], p=2)), want)
+        self.assertEqual(state(), 'running')
+        self.ok('job', 'cancel', job)
+
     # ---- refusals ----
 
     def test_every_limit_at_it_and_past_it(self):
@@ -302,6 +319,11 @@ class Oip(OipCase):
         self.good_binary(request(['a'], p=2, c=64, **small))
         self.refused(request(['a'], p=1, c=65, **small), 'input soft_prompt', '65', 'at most 64')
         self.refused(request(['a'], p=513, **small), 'input soft_prompt', '513', 'at most 512')
+        most = self.daemon.get('/v2/models/local')['parameters']['max_positions']
+        self.assertEqual(most, 512)     # of stories260K: the context is the lower limit here
+        used = outputs_of(self.good(request([''], outputs=('tokens_used',), **small)))['tokens_used'][1][0]
+        self.good(request([''], p=most - used, **small))
+        self.refused(request([''], p=most, **small), 'prompt and cue take', '512', status=413)
         self.good(request(['a' * 65536], **small))
         self.refused(request(['a' * 65537], **small), '65536', 'bytes in a string')
         self.good(request(['a'], cue=' x', labels=range(256)))
@@ -414,8 +436,11 @@ class Others(OipCase):
         return daemon
 
     def test_a_name_that_is_no_model_stops_the_start(self):
-        for value, words in (('nobody', "'nobody' is not in the models folder"), ('local,local', "'local' is named twice"), (',', 'no model is named')):
+        for value, words in (('nobody', "'nobody' is not in the models folder"), ('local,local', "'local' is named twice"), (',', 'no model is named'),
+                             ('masked', "'masked' is a masked language model")):
             daemon = RealDaemon(os.path.join(self.folder, 'x'), ('--precision=f32', '--serve.models=' + value))
+            if value == 'masked':
+                tiny_masked.write(os.path.join(daemon.models, 'masked'))
             with self.assertRaisesRegex(AssertionError, 'gdfod ended with 2 before') as caught:
                 daemon.start()
             self.assertIn(words, str(caught.exception))

@@ -122,7 +122,7 @@ static struct gdfo_serve_ask ask_of(struct heard *h, uint32_t n_prompts, uint32_
 static struct gdfo_serve *start(struct jobs *j, const char *names, unsigned n_queue,
                                 int64_t idle_ms)
 {
-    const struct gdfo_serve_setup setup = {&j->deps, names, n_queue, idle_ms};
+    const struct gdfo_serve_setup setup = {&j->deps, names, n_queue, idle_ms, 0};
     struct gdfo_serve *s = NULL;
     gdfo_test_ok(gdfo_serve_start(&s, &setup, &j->err), &j->err);
     return s;
@@ -319,6 +319,29 @@ static void a_stop_answers_what_waits(void **state)
     forget(rest);
 }
 
+/* A text is not kept for ever, and nobody sees that in the numbers. */
+static void a_teacher_that_starts_afresh_says_the_same(void **state)
+{
+    struct jobs *j = *state;
+    const struct gdfo_serve_setup setup = {&j->deps, "local", 8, 0, 1};
+    struct gdfo_serve *s = NULL;
+    struct heard *h = hear();
+    struct gdfo_serve_ask ask = ask_of(h, 2, 5);
+    float lp[2 * 5 * N_LABELS];
+    gdfo_test_ok(gdfo_serve_start(&s, &setup, &j->err), &j->err);
+    for (unsigned n = 1; n <= 3; n++) {
+        gdfo_test_ok(gdfo_serve_submit(s, &ask, &j->err), &j->err);
+        await(h, n);
+        gdfo_test_ok(h->status, &h->err);
+        if (n > 1) {
+            assert_memory_equal(lp, h->lp, sizeof lp);
+        }
+        memcpy(lp, h->lp, sizeof lp);
+    }
+    gdfo_serve_stop(s);
+    forget(h);
+}
+
 /* ---- models -----------------------------------------------------------------------------------
  */
 
@@ -386,7 +409,7 @@ static void names_are_models_each_once(void **state)
     struct gdfo_serve *s = NULL;
     struct gdfo_serve_model m;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct gdfo_serve_setup setup = {&j->deps, cases[i].names, 8, 0};
+        const struct gdfo_serve_setup setup = {&j->deps, cases[i].names, 8, 0, 0};
         assert_int_equal(gdfo_serve_start(&s, &setup, &j->err), cases[i].status);
         assert_non_null(strstr(j->err.text, cases[i].words));
     }
@@ -434,6 +457,7 @@ int main(void)
         TEST(sixty_four_wait_and_the_next_is_busy),
         TEST(what_waits_has_a_ceiling_in_bytes),
         TEST(a_stop_answers_what_waits),
+        TEST(a_teacher_that_starts_afresh_says_the_same),
         TEST(a_model_is_given_back_when_nobody_asks),
         TEST(too_little_memory_is_said),
         TEST(names_are_models_each_once),
