@@ -24,7 +24,6 @@ struct gdfo_job_deps;
 
 #define GDFO_SERVE_MODELS_MAX 16
 #define GDFO_SERVE_QUEUE      64 /* requests that wait, unless told otherwise */
-#define GDFO_SERVE_LABELS_MAX 256
 
 struct gdfo_serve_setup {
     const struct gdfo_job_deps *deps; /* what it points to is borrowed until stop */
