@@ -170,6 +170,8 @@ static void serve_one(struct gdfo_serve *s, struct gdfo_serve_ask *ask)
     enum gdfo_status status = atomic_load(&s->stop) ? gdfo_error_set(&err, GDFO_STATUS_CANCELLED,
                                                                      "the daemon is stopping")
                                                     : load(s, m, &err);
+    gdfo_log(GDFO_LOG_DEBUG, "serve", "ev=taken n_prompts=%" PRIu32 " n_examples=%" PRIu32,
+             ask->n_prompts, ask->n_examples);
     if (status == GDFO_STATUS_OK) {
         m->n_text_bytes += text_bytes(ask);
         status = gdfo_serve_work_run(&work, m->teacher, &err);
@@ -443,5 +445,6 @@ enum gdfo_status gdfo_serve_submit(struct gdfo_serve *s, struct gdfo_serve_ask *
     s->ring[(s->first + s->n_waiting++) % s->n_queue] = ask;
     s->n_bytes += ask->n_bytes;
     gdfo_cond_broadcast(s->changed);
+    gdfo_log(GDFO_LOG_DEBUG, "serve", "ev=queued n_waiting=%u", s->n_waiting);
     return GDFO_STATUS_OK;
 }

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import subprocess
+import threading
 import time
 
 import real_daemon
@@ -427,6 +428,36 @@ class Others(OipCase):
         status, headers, text = self.infer(request(['a']), daemon=daemon)
         self.assertEqual((status, headers['retry-after'], list(json.loads(text))), (503, '1', ['error']))
         self.assertIn('wait already', json.loads(text)['error'])
+
+    def test_a_stop_answers_what_is_asked_and_what_waits(self):
+        """One request that takes long, one that waits for it, and a third that finds the queue of one full; then the daemon is told to
+        stop. The log says when the first is under way and the second waits. Each gets a whole answer."""
+        daemon = self.another('s', '--serve.models=local', '--serve.queue=1', '--log.level=debug')
+        n, long = to_binary(request(['and then they all ran home ' * 12] * 256, p=1, c=64, labels=(5,)))
+        answers = {}
+
+        def send(name):
+            answers[name] = self.ask('POST', '/v2/models/local/infer', long, {'Inference-Header-Content-Length': str(n)}, daemon=daemon)
+
+        def until(event, count):
+            end = time.monotonic() + real_daemon.PATIENCE
+            while self.read('s', 'gdfod.log').count(b'ev=' + event) < count:
+                self.assertLess(time.monotonic(), end, daemon.tail())
+                time.sleep(0.01)
+
+        threads = [threading.Thread(target=send, args=(i,)) for i in range(2)]
+        threads[0].start()
+        until(b'taken', 1)
+        threads[1].start()
+        until(b'queued', 2)
+        status, headers, text = self.infer(request(['a']), daemon=daemon)
+        self.assertEqual((status, headers['retry-after']), (503, '1'), text)
+        self.assertIn('1 requests with 0 MiB wait already, of at most 1', json.loads(text)['error'])
+        self.assertEqual(daemon.stop(), 0)
+        for t in threads:
+            t.join()
+        for i in range(2):
+            self.assertEqual((answers[i][0], json.loads(answers[i][2])), (503, {'error': 'the daemon is stopping'}))
 
     def another(self, name, *args):
         daemon = RealDaemon(os.path.join(self.folder, name), ('--precision=f32', *args))
