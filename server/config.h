@@ -40,6 +40,8 @@ struct gdfo_config_student { /* [student NAME] */
 struct gdfo_config {
     char data_dir[GDFO_OPT_PATH_BYTES], models_dir[GDFO_OPT_PATH_BYTES];
     char http_bind[GDFO_OPT_STR_BYTES], http_hosts[GDFO_OPT_PATH_BYTES];
+    char serve_models[GDFO_OPT_PATH_BYTES]; /* "off", or names by commas */
+    int64_t serve_queue;
     int64_t http_port, http_threads, sched_workers, compute_threads, stop_seconds, ballast_mib;
     int precision;                   /* enum gdfo_precision, or GDFO_PRECISION_AUTO */
     char memory[GDFO_OPT_STR_BYTES]; /* as written */

@@ -7,10 +7,10 @@
 #include "server/config.h"
 #include "server/edge.h"
 #include "server/job/job_precision.h"
+#include "server/job/job_serve.h"
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/sched/sched.h"
-#include "server/store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,6 +26,7 @@ struct gdfo_lifecycle {
     struct gdfo_store *store;
     struct gdfo_pool *pool;
     struct gdfo_models *models;
+    struct gdfo_serve *serve; /* NULL: off */
     struct gdfo_sched *sched;
     struct gdfo_edge *edge;
     struct gdfo_http_deps deps;
@@ -146,6 +147,24 @@ static void stop_models(struct gdfo_lifecycle *l)
     gdfo_models_destroy(l->models);
 }
 
+/* A name that is no model is known before any job is touched. */
+static enum gdfo_status start_serve(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    const struct gdfo_job_deps deps = {l->store, l->models, l->pool, gdfo_clk_system()};
+    const struct gdfo_serve_setup setup = {.deps = &deps,
+                                           .names = l->config->serve_models,
+                                           .n_queue = (unsigned)l->config->serve_queue};
+    if (strcmp(l->config->serve_models, "off") == 0 || !l->config->serve_models[0]) {
+        return GDFO_STATUS_OK;
+    }
+    return gdfo_serve_start(&l->serve, &setup, err);
+}
+
+static void stop_serve(struct gdfo_lifecycle *l)
+{
+    gdfo_serve_stop(l->serve);
+}
+
 /* ---- scheduler and REST edge ---------------------------------------------------------------- */
 
 static enum gdfo_status start_sched(struct gdfo_lifecycle *l, struct gdfo_error *err)
@@ -167,6 +186,7 @@ static enum gdfo_status start_edge(struct gdfo_lifecycle *l, struct gdfo_error *
         return gdfo_error_no_memory(err, "wiring the REST edge");
     }
     l->deps = gdfo_edge_deps(l->edge);
+    l->deps.serve = l->serve;
     return GDFO_STATUS_OK;
 }
 
@@ -212,16 +232,22 @@ static enum gdfo_status start_http(struct gdfo_lifecycle *l, struct gdfo_error *
     return status;
 }
 
-/* Accepts no more, lets the scheduler answer what is parked, then closes what is open; unless the
- * workers take longer than they are given. */
+static int64_t now_ms(void)
+{
+    return gdfo_clk_monotonic_ms(gdfo_clk_system());
+}
+
+/* Accepts no more, lets the scheduler and then the server of models answer what is parked, then
+ * closes what is open; unless they take longer than they are given. */
 static void stop_http(struct gdfo_lifecycle *l)
 {
+    const int64_t end_ms = now_ms() + l->config->stop_seconds * 1000;
     if (!l->http) {
         return;
     }
     gdfo_http_quiesce(l->http);
     gdfo_edge_close(l->edge);
-    if (!gdfo_sched_drain(l->sched)) {
+    if (!gdfo_sched_drain(l->sched) || !gdfo_serve_drain(l->serve, end_ms - now_ms())) {
         l->is_abandoned = 1;
         return;
     }
@@ -244,6 +270,7 @@ static const struct part {
     {"compute.threads", start_pool, stop_pool, GDFO_EXIT_USAGE},
     {"engine.precision", start_precision, stop_precision, GDFO_EXIT_USAGE},
     {"models.dir", start_models, stop_models, GDFO_EXIT_USAGE},
+    {"serve.models", start_serve, stop_serve, GDFO_EXIT_USAGE},
     {"scheduler", start_sched, stop_sched, GDFO_EXIT_RUNNING},
     {"edge", start_edge, stop_edge, GDFO_EXIT_RUNNING},
     {"http", start_http, stop_http, GDFO_EXIT_RUNNING},

@@ -120,7 +120,7 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
 static void add_headers(struct MHD_Response *response, const struct gdfo_request *r)
 {
     const struct gdfo_answer *a = &r->answer;
-    char seconds[16];
+    char number[24];
     add_header(response, "x-request-id", r->id);
     add_header(response, "x-content-type-options", "nosniff");
     add_header(response, "cache-control", "no-store");
@@ -133,8 +133,13 @@ static void add_headers(struct MHD_Response *response, const struct gdfo_request
         add_header(response, "x-should-retry", a->retry ? "true" : "false");
     }
     if (a->http_status == 503 || a->http_status == 429) {
-        (void)snprintf(seconds, sizeof seconds, "%d", GDFO_WIRE_RETRY_AFTER_S);
-        add_header(response, "retry-after", seconds);
+        (void)snprintf(number, sizeof number, "%d",
+                       a->retry_after_s > 0 ? a->retry_after_s : GDFO_WIRE_RETRY_AFTER_S);
+        add_header(response, "retry-after", number);
+    }
+    if (a->http_status == 200 && a->inference_header > 0) {
+        (void)snprintf(number, sizeof number, "%zu", a->inference_header);
+        add_header(response, "inference-header-content-length", number);
     }
     if (a->must_close) {
         add_header(response, "connection", "close");

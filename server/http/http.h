@@ -30,6 +30,7 @@ struct gdfo_store_job;
 struct gdfo_job_spec;
 struct gdfo_store_checkpoint;
 struct gdfo_predict;
+struct gdfo_serve;
 
 #define GDFO_HTTP_HOSTS_MAX 16
 
@@ -87,6 +88,7 @@ struct gdfo_http_deps {
      * when the export would change what the prompt means. */
     enum gdfo_status (*export_prompt)(void *ctx, const struct gdfo_http_export_ask *ask,
                                       struct gdfo_http_export *out, struct gdfo_error *err);
+    struct gdfo_serve *serve; /* /v2; NULL: off */
 };
 
 /*

@@ -3,6 +3,7 @@
 #include "common/clk.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "server/http/oip.h"
 #include "server/http/respond.h"
 #include "server/http/router.h"
 #include "server/http/upload.h"
@@ -89,6 +90,8 @@ void gdfo_request_header(struct gdfo_request *r, const char *name, size_t n_name
         (void)snprintf(h->if_none_match, sizeof h->if_none_match, "%s", value);
     } else if (is_header(name, n_name, "idempotency-key")) {
         keep(r, h->idempotency_key, sizeof h->idempotency_key, value, n_value);
+    } else if (is_header(name, n_name, "inference-header-content-length")) {
+        keep(r, h->inference_header, sizeof h->inference_header, value, n_value);
     } else if (is_header(name, n_name, "expect")) {
         h->expects_continue = 1;
     }
@@ -152,6 +155,9 @@ static int has_type(const struct gdfo_request *r, const char *want)
 
 static uint64_t body_ceiling(const struct gdfo_request *r)
 {
+    if (r->route && r->route->body == GDFO_BODY_OIP) {
+        return r->headers.inference_header[0] ? GDFO_OIP_BINARY_MAX_BYTES : GDFO_OIP_JSON_MAX_BYTES;
+    }
     return r->route && r->route->body == GDFO_BODY_MULTIPART
                ? r->cfg->upload_max_bytes + FORM_EXTRA_BYTES
                : r->cfg->json_max_bytes;
@@ -161,6 +167,19 @@ static void refuse_large(struct gdfo_request *r)
 {
     gdfo_respond_refuse(r, "", "body_too_large", "the body is longer than %llu bytes",
                         (unsigned long long)body_ceiling(r));
+}
+
+/* Public clients say octet-stream, or nothing at all. */
+static void check_oip(struct gdfo_request *r)
+{
+    r->body.max = (size_t)body_ceiling(r);
+    if (r->headers.content_type[0] && !has_type(r, "application/json") &&
+        !has_type(r, "application/octet-stream")) {
+        gdfo_respond_refuse(r, "", "unsupported_media_type",
+                            "want Content-Type: application/json or application/octet-stream");
+    } else if (!r->deps->serve) {
+        gdfo_respond_refuse(r, "", "not_found", GDFO_OIP_OFF);
+    }
 }
 
 static void check_type(struct gdfo_request *r)
@@ -185,6 +204,7 @@ static void check_type(struct gdfo_request *r)
                                 "want Content-Type: multipart/form-data");
         }
         break;
+    case GDFO_BODY_OIP: check_oip(r); break;
     }
 }
 

@@ -35,6 +35,7 @@ struct gdfo_request_headers {
     char accept[256];
     char if_none_match[128];
     char idempotency_key[256];
+    char inference_header[24]; /* Inference-Header-Content-Length */
     int expects_continue;
     int is_unclear; /* one of the above is given twice or is too long to be meant */
 };
@@ -54,12 +55,14 @@ struct gdfo_answer {
     struct gdfo_reader
         reader; /* has_reader: the body is a file's content, closed with the request */
     int has_reader;
-    int must_close;        /* nothing behind this request may be read */
-    int retry;             /* x-should-retry: -1 not said, 0 false, 1 true */
-    char allow[64];        /* Allow */
-    char etag[80];         /* ETag, with its quotes */
-    char disposition[640]; /* Content-Disposition */
-    const char *replayed;  /* idempotency-replayed, static, or NULL */
+    int must_close;          /* nothing behind this request may be read */
+    int retry;               /* x-should-retry: -1 not said, 0 false, 1 true */
+    char allow[64];          /* Allow */
+    char etag[80];           /* ETag, with its quotes */
+    char disposition[640];   /* Content-Disposition */
+    const char *replayed;    /* idempotency-replayed, static, or NULL */
+    int retry_after_s;       /* of a 429 or 503; 0: the contract's */
+    size_t inference_header; /* Inference-Header-Content-Length; 0: none */
 };
 
 struct gdfo_request {

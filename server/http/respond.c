@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FAULTS_MAX 100
-#define QUOTED_MAX (4 * GDFO_ERROR_TEXT_MAX)
+#define FAULTS_MAX        100
+#define OIP_RETRY_AFTER_S 1
+#define QUOTED_MAX        (4 * GDFO_ERROR_TEXT_MAX)
 
 static void clear(struct gdfo_request *r, int http_status, const char *content_type)
 {
@@ -133,6 +134,22 @@ static void write_faults(struct gdfo_request *r, struct gdfo_json_writer *w)
     gdfo_json_close(w, ']');
 }
 
+/* Below /v2 another protocol is spoken. */
+static int is_oip(const struct gdfo_request *r)
+{
+    const char *t = r->raw_target;
+    return t && strncmp(t, "/v2", 3) == 0 && (t[3] == '\0' || strchr("/?", t[3]) != NULL);
+}
+
+static void write_oip(struct gdfo_request *r, const char *detail)
+{
+    struct gdfo_json_writer w = gdfo_json_writer(&r->answer.body);
+    r->answer.retry_after_s = OIP_RETRY_AFTER_S;
+    gdfo_json_open(&w, NULL, '{');
+    gdfo_json_put_str(&w, "error", detail);
+    gdfo_json_close(&w, '}');
+}
+
 /* The body with two readers: RFC 9457 beside the error object of the official clients. */
 static void write_problem(struct gdfo_request *r, const struct gdfo_wire_code *row,
                           const char *detail, const char *pointer)
@@ -140,9 +157,13 @@ static void write_problem(struct gdfo_request *r, const struct gdfo_wire_code *r
     struct gdfo_json_writer w;
     char param[sizeof r->faults->pointer];
     char type[64];
-    clear(r, row->http, "application/problem+json");
+    clear(r, row->http, is_oip(r) ? "application/json" : "application/problem+json");
     r->answer.retry = row->may_retry;
     r->answer.must_close |= strcmp(row->code, "bad_framing") == 0;
+    if (is_oip(r)) {
+        write_oip(r, detail);
+        return;
+    }
     (void)snprintf(type, sizeof type, "urn:gdfo:error:%s", row->code);
     w = gdfo_json_writer(&r->answer.body);
     gdfo_json_open(&w, NULL, '{');

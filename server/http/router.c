@@ -72,7 +72,7 @@ static int fits(const char *part, size_t n, const char *segment, int *is_arg)
         return gdfo_router_is_id(segment) || strcmp(segment, "best") == 0 ||
                strcmp(segment, "last") == 0;
     }
-    if (is_slot(part, n, "{name}")) {
+    if (is_slot(part, n, "{name}") || is_slot(part, n, "{version}")) {
         return strlen(segment) <= NAME_MAX_BYTES;
     }
     return strlen(segment) == n && memcmp(part, segment, n) == 0;

@@ -5,13 +5,14 @@
 
 /*
  * Routes by an exact table (api/routes.def). A pattern's {id} takes an id of the strict form of
- * service.md 1.1, {ckpt} the same or best or last, {name} a teacher's name.
+ * service.md 1.1, {ckpt} the same or best or last, {name} and {version} a teacher's or a model's.
  */
 enum gdfo_body_kind {
-    GDFO_BODY_NONE,     /* a body is refused */
-    GDFO_BODY_ACTION,   /* empty under any content type, or {} */
-    GDFO_BODY_JSON,     /* one JSON object */
-    GDFO_BODY_MULTIPART /* an upload, streamed */
+    GDFO_BODY_NONE,      /* a body is refused */
+    GDFO_BODY_ACTION,    /* empty under any content type, or {} */
+    GDFO_BODY_JSON,      /* one JSON object */
+    GDFO_BODY_MULTIPART, /* an upload, streamed */
+    GDFO_BODY_OIP        /* JSON, or JSON and raw tensors (oip.h) */
 };
 
 struct gdfo_route {

@@ -101,6 +101,9 @@ void gdfo_stack_request_hash(const struct gdfo_teacher_caps *caps, const struct 
     if (req->want_hidden) {
         hash_part(&h, "hidden", 6);
     }
+    for (uint32_t i = 0; req->said && i < req->n_examples; i++) {
+        hash_part(&h, req->said[i].ids, req->said[i].n_ids * sizeof req->said[i].ids[0]);
+    }
     gdfo_sha256_end(&h, out);
 }
 

@@ -99,6 +99,27 @@ static enum gdfo_status check_layers(const struct gdfo_teacher *t, const struct 
     return GDFO_STATUS_OK;
 }
 
+static enum gdfo_status check_said(const struct gdfo_teacher *t, const struct gdfo_score_req *req,
+                                   struct gdfo_error *err)
+{
+    if (req->said && !t->caps.can_continue) {
+        return gdfo_error_set(
+            err, GDFO_STATUS_UNSUPPORTED,
+            "an answer that has begun: this teacher answers from its first token");
+    }
+    if (req->want_logits && t->caps.n_logits == 0) {
+        return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED, "this teacher gives no logits");
+    }
+    for (uint32_t b = 0; req->said && b < req->n_examples; b++) {
+        if (req->said[b].n_ids > GDFO_LABEL_IDS_MAX) {
+            return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                  "example %u begins its answer with %u tokens: at most %d", b,
+                                  req->said[b].n_ids, GDFO_LABEL_IDS_MAX);
+        }
+    }
+    return check_layers(t, req, err);
+}
+
 static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct gdfo_score_req *req,
                                      struct gdfo_error *err)
 {
@@ -134,7 +155,7 @@ static enum gdfo_status check_counts(const struct gdfo_teacher *t, const struct 
                               "prompt rows of width %u: this teacher has %u", req->d_model,
                               t->caps.d_model);
     }
-    return check_layers(t, req, err);
+    return check_said(t, req, err);
 }
 
 static enum gdfo_status check_request(const struct gdfo_teacher *t,
@@ -172,13 +193,13 @@ static enum gdfo_status check_answer(const float *lp, size_t n, struct gdfo_erro
     return GDFO_STATUS_OK;
 }
 
-static enum gdfo_status check_hidden(const float *hidden, size_t n, struct gdfo_error *err)
+static enum gdfo_status check_finite(const float *v, size_t n, const char *what,
+                                     struct gdfo_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        if (!isfinite(hidden[i])) {
-            return gdfo_error_set(err, GDFO_STATUS_UPSTREAM,
-                                  "the teacher answered %g in hidden state number %zu",
-                                  (double)hidden[i], i);
+        if (!isfinite(v[i])) {
+            return gdfo_error_set(err, GDFO_STATUS_UPSTREAM, "the teacher answered %g in %s %zu",
+                                  (double)v[i], what, i);
         }
     }
     return GDFO_STATUS_OK;
@@ -199,7 +220,10 @@ enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t, const struct gdfo_scor
         status = check_answer(res->anchor_lp, n_cells * req->n_anchors, err);
     }
     if (status == GDFO_STATUS_OK && req->want_hidden) {
-        status = check_hidden(res->hidden, n_cells * t->caps.d_model, err);
+        status = check_finite(res->hidden, n_cells * t->caps.d_model, "hidden state number", err);
+    }
+    if (status == GDFO_STATUS_OK && req->want_logits) {
+        status = check_finite(res->logits, n_cells * t->caps.n_logits, "logit", err);
     }
     return status;
 }

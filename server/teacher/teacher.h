@@ -75,6 +75,10 @@ struct gdfo_score_req {
        hidden states of the prompt's positions before it. */
     const uint32_t *layer_ids; /* [n_layer_ids], ascending, 1..n_layers - 1 */
     uint32_t n_layer_ids;      /* 0: rows at the input alone */
+    /* Tokens of the answer that are out already: they follow the cue (can_continue). [n_examples],
+       n_ids 0..8; NULL: none. Not for a stack: a job's forms are whole. */
+    const struct gdfo_label_ids *said;
+    int want_logits; /* teachers with n_logits only */
 };
 
 /* Floats of one prompt's rows. */
@@ -97,6 +101,8 @@ struct gdfo_score_res {
        first answered token's logits are linear in: after the final norm, and in a masked language
        model behind its head's transform. */
     float *hidden;
+    float *logits; /* [n_prompts][n_examples][vocab] at the first answered token, caller's storage;
+                      NULL when not asked */
     struct gdfo_usage usage;
     uint32_t n_truncated; /* examples whose text was cut to fit the teacher's context */
     uint8_t *truncated;   /* [n_examples] 1 for such an example, caller's storage; NULL: not asked.
@@ -117,6 +123,8 @@ struct gdfo_teacher_caps {
     char identity[512]; /* file SHA-256, engine build, BLAS kernel: part of the fingerprint */
     int can_inject_layers; /* takes layer_ids, and can tell its hidden states' deviations */
     uint32_t n_layers;     /* of the model; 0: not known */
+    int can_continue;      /* takes `said` */
+    uint32_t n_logits;     /* of the vocabulary, all of them to be had; 0: none */
 };
 
 struct gdfo_teacher_env { /* what an adapter may be built from; all borrowed until close */
@@ -167,8 +175,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_teacher_measure(struct gdfo_teacher *t,
                                                     struct gdfo_error *err);
 
 /* Checks the request and every number of the answer: non-finite rows are INVALID, a non-finite or
- * positive (beyond 1e-3) lp and a non-finite hidden state are UPSTREAM. On failure res holds
- * nothing of use. */
+ * positive (beyond 1e-3) lp, a non-finite hidden state and a non-finite logit are UPSTREAM. On
+ * failure res holds nothing of use. */
 GDFO_MUST_USE enum gdfo_status gdfo_teacher_run(struct gdfo_teacher *t,
                                                 const struct gdfo_score_req *req,
                                                 struct gdfo_score_res *res, struct gdfo_error *err);

@@ -45,7 +45,8 @@ static void check_refusal(struct gdfo_request *r)
     GDFO_CHECK(gdfo_buf_ok(&r->answer.body));
     GDFO_CHECK(gdfo_json_parse(&v, r->answer.body.data, r->answer.body.len, NULL, NULL) ==
                GDFO_STATUS_OK);
-    GDFO_CHECK(gdfo_json_get(v, "error") && gdfo_json_get(v, "errors"));
+    GDFO_CHECK(gdfo_json_get(v, "error") != NULL);
+    GDFO_CHECK(gdfo_json_string(gdfo_json_get(v, "error")) || gdfo_json_get(v, "errors"));
     gdfo_json_destroy(v);
 }
 

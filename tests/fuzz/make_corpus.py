@@ -229,6 +229,38 @@ def net_verdicts():
     yield 'html', b'502\nserver: x\nempty: \n\n<html>\xff\x00'
 
 
+def oip_requests():
+    def tensor(name, datatype, shape, **more):
+        return dict(name=name, datatype=datatype, shape=shape, **more)
+
+    def request(*inputs, **more):
+        return json.dumps(dict(inputs=list(inputs), **more)).encode()
+
+    def binary(head, tail):
+        return struct.pack('<H', len(head)) + head + tail
+
+    texts = tensor('text', 'BYTES', [2], data=['good "film"', 'b\u00e9'])
+    ids = tensor('label_ids', 'INT32', [2], data=[3363, 2360])
+    soft = tensor('soft_prompt', 'FP32', [2, 3], data=[0, 1.5, -2e-3, 3, -4.5, 0.1])
+    place = dict(contract='gdfo-scorer/1', position='prefix')
+    yield 'flat', b'\xff\xff' + request(soft, texts, ids, id='c17', parameters=place, outputs=[dict(name='label_logprobs')])
+    nested = dict(soft, shape=[1, 2, 3], data=[[[0, 1.5, -2e-3], [3, -4.5, 0.1]]])
+    yield 'nested', b'\xff\xff' + request(nested, texts, ids, tensor('cue', 'BYTES', [1], data=[' It was']),
+                                          tensor('label_prefix_ids', 'INT32', [2, 2], data=[[5, -1], [-1, -1]]), parameters=place)
+    yield 'plain', b'\xff\xff' + request(tensor('soft_prompt', 'FP32', [2, 0, 3], data=[[], []]), texts,
+                                         outputs=[dict(name='hidden'), dict(name='tokens_used')])
+    head = request(tensor('soft_prompt', 'FP32', [1, 2], parameters=dict(binary_data_size=8)),
+                   tensor('text', 'BYTES', [2], parameters=dict(binary_data_size=12)), ids,
+                   parameters=dict(place, binary_data_output=True), outputs=[dict(name='logits')])
+    tail = struct.pack('<ff', 1, -2.5) + b'\3\0\0\0a",\1\0\0\0}'
+    yield 'binary', binary(head, tail)
+    yield 'cut', binary(head, tail[:-3])
+    yield 'more', binary(head, tail + b'x')
+    yield 'numbers', b'\xff\xff' + request(dict(soft, data=[]), texts).replace(b'[]', b'[01, +1, 1e999, NaN, 0x1, -]')
+    yield 'faults', b'\xff\xff{"inputs":[{"data":[1,[2]],"data":{"a":"]"},"d\\u0061ta":0},3,{"name":"text"'
+    yield 'shapes', b'\xff\xff' + request(dict(soft, shape=[64, 512, 2147483647]), texts)
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -237,7 +269,7 @@ def main():
                            ('tokenizer_files', tokenizer_files()),
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
                            ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs()),
-                           ('net_verdict', net_verdicts())):
+                           ('net_verdict', net_verdicts()), ('oip_request', oip_requests())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:

@@ -166,8 +166,10 @@ static void every_key_has_its_environment_variable(void **state)
         "GDFO_HTTP_THREADS=3", "GDFO_HTTP_HOSTS=h", "GDFO_SCHED_WORKERS=4",
         "GDFO_COMPUTE_THREADS=5", "GDFO_STOP_SECONDS=6", "GDFO_DB_BALLAST_MIB=7",
         "GDFO_LOG_LEVEL=off", "GDFO_LOG_FORMAT=json", "GDFO_ENGINE_PRECISION=bf16",
-        "GDFO_ENGINE_MEMORY=3G");
+        "GDFO_ENGINE_MEMORY=3G", "GDFO_SERVE_MODELS=a,b", "GDFO_SERVE_QUEUE=8");
     check_faults(f, 0, NULL);
+    assert_string_equal(f->c->serve_models, "a,b");
+    assert_int_equal(f->c->serve_queue, 8);
     assert_int_equal(f->c->precision, GDFO_PRECISION_BF16);
     assert_string_equal(f->c->memory, "3G");
     assert_string_equal(f->c->data_dir, "/d");

@@ -9,10 +9,9 @@
 #include "server/model/forward.h"
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
-#include "server/num/gemm.h"
-#include "server/num/pool.h"
 #include "server/num/precision.h"
 #include "server/num/spread.h"
+#include "server/teacher/adapter/embedded/embedded_size.h"
 #include "server/teacher/adapter/embedded/masked_text.h"
 #include "server/teacher/adapter/embedded/text_cache.h"
 #include "server/teacher/teacher.h"
@@ -21,13 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KV_MAX_BYTES_DEFAULT ((size_t)512 << 20)
-#define CONTEXT_MAX          4096u
-#define POSITIONS_MAX        8192u             /* computed at once: a generation in few pieces */
-#define RUNS_MAX             8192u             /* of one pass: bounds hidden states to 8192 x d */
-#define STD_FLOATS           ((size_t)1 << 20) /* hidden numbers of a layer that are looked at */
-#define STD_CLIPS            5                 /* method.md 2 */
-#define ANSWER_FLOATS        192u /* of one run: label and anchor log-probabilities, run, pieces */
+#define STD_FLOATS ((size_t)1 << 20) /* hidden numbers of a layer that are looked at */
+#define STD_CLIPS  5                 /* method.md 2 */
 
 struct embedded {
     const struct gdfo_model *model;
@@ -83,11 +77,6 @@ static void embedded_close(void *self)
     gdfo_mem_free(t);
 }
 
-static uint32_t context_of(const struct gdfo_model_config *c)
-{
-    return c->context_max < CONTEXT_MAX ? c->context_max : CONTEXT_MAX;
-}
-
 static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env *env,
                                       struct gdfo_error *err)
 {
@@ -118,14 +107,15 @@ static enum gdfo_status embedded_open(void **self, const struct gdfo_teacher_env
     t->model = env->model;
     t->pool = env->pool;
     t->is_masked = gdfo_model_config(env->model)->is_masked;
-    t->context = context_of(gdfo_model_config(env->model));
+    t->context = gdfo_embedded_context(gdfo_model_config(env->model));
     precision = gdfo_model_precision(env->model);
     (void)snprintf(t->identity, sizeof t->identity,
                    "embedded;model=%s;engine=" GDFO_VERSION ";gemm=%s;grid=f32;precision=%s",
                    env->model_sha256 ? env->model_sha256 : "", gdfo_precision_kernels(precision),
                    gdfo_precision_name(precision));
     status = gdfo_text_cache_create(
-        &t->texts, env->model, env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT, err);
+        &t->texts, env->model, env->kv_max_bytes ? env->kv_max_bytes : GDFO_EMBEDDED_KV_MAX_BYTES,
+        err);
     if (status != GDFO_STATUS_OK) {
         embedded_close(t);
         return status;
@@ -149,6 +139,8 @@ static void embedded_probe(const void *self, struct gdfo_teacher_caps *caps)
     memcpy(caps->identity, t->identity, sizeof caps->identity);
     caps->can_inject_layers = 1;
     caps->n_layers = gdfo_model_config(t->model)->n_layers;
+    caps->can_continue = !t->is_masked;
+    caps->n_logits = gdfo_model_config(t->model)->vocab;
 }
 
 static enum gdfo_status embedded_tokenize(const void *self, struct gdfo_text text,
@@ -280,10 +272,27 @@ static enum gdfo_status encode_cue(struct call *c, struct gdfo_error *err)
                : status;
 }
 
+static uint32_t said_tokens(const struct gdfo_score_req *req, uint32_t example)
+{
+    return req->said ? req->said[example].n_ids : 0;
+}
+
+static uint32_t longest_answer(const struct call *c)
+{
+    uint32_t path = 0;
+    uint32_t said = 0;
+    for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
+        path = c->trie.nodes[i].n_path > path ? c->trie.nodes[i].n_path : path;
+    }
+    for (uint32_t b = 0; b < c->req->n_examples; b++) {
+        said = said_tokens(c->req, b) > said ? said_tokens(c->req, b) : said;
+    }
+    return path + said;
+}
+
 static enum gdfo_status call_init(struct call *c, struct embedded *t,
                                   const struct gdfo_score_req *req, struct gdfo_error *err)
 {
-    uint32_t longest = 0;
     size_t beside;
     enum gdfo_status status;
     memset(c, 0, sizeof *c);
@@ -298,10 +307,7 @@ static enum gdfo_status call_init(struct call *c, struct embedded *t,
     if (status != GDFO_STATUS_OK) {
         return status;
     }
-    for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
-        longest = c->trie.nodes[i].n_path > longest ? c->trie.nodes[i].n_path : longest;
-    }
-    beside = req->n_prompt_tokens + t->cue.n + longest;
+    beside = req->n_prompt_tokens + t->cue.n + longest_answer(c);
     if (t->cue.n == 0 && req->n_prompt_tokens == 0) {
         return gdfo_error_set(err, GDFO_STATUS_INVALID,
                               "an empty cue leaves no position to score at");
@@ -346,18 +352,21 @@ static struct gdfo_usage usage_of(const struct call *c)
     const struct gdfo_score_req *req = c->req;
     int64_t n_text = 0;
     int64_t n_paths = 0;
+    int64_t n_said = 0;
     int64_t n_nodes = c->trie.n_nodes;
     struct gdfo_usage u;
     for (uint32_t b = 0; b < req->n_examples; b++) {
         n_text += (int64_t)text_tokens(c, b);
+        n_said += said_tokens(req, b);
     }
     for (uint32_t i = 0; i < c->trie.n_nodes; i++) {
         n_paths += c->trie.nodes[i].n_path;
     }
     u.tokens_in =
-        req->n_prompts * (n_nodes * (n_text + (int64_t)req->n_examples *
-                                                  (int64_t)(req->n_prompt_tokens + c->t->cue.n)) +
-                          (int64_t)req->n_examples * n_paths);
+        req->n_prompts *
+        (n_nodes * (n_text + n_said +
+                    (int64_t)req->n_examples * (int64_t)(req->n_prompt_tokens + c->t->cue.n)) +
+         (int64_t)req->n_examples * n_paths);
     u.tokens_cached =
         req->position == GDFO_POSITION_SUFFIX || req->n_prompt_tokens == 0
             ? (req->n_prompts * n_nodes - 1) * n_text
@@ -459,14 +468,32 @@ static struct gdfo_run masked_run(const struct call *c, uint32_t prompt, uint32_
     return run;
 }
 
+/* What follows the text: the cue, what is said of the answer already, the node's path. Returns the
+ * number of pieces, 3 at most. */
+static size_t tail_pieces(const struct call *c, uint32_t node, uint32_t example,
+                          struct gdfo_piece *pieces)
+{
+    const size_t n_cue = c->t->cue.n;
+    const size_t n_path = c->trie.nodes[node].n_path;
+    const uint32_t n_said = said_tokens(c->req, example);
+    size_t n = 0;
+    if (n_said == 0) {
+        pieces[0] = (struct gdfo_piece){.ids = c->cue_paths[node], .n = n_cue + n_path};
+        return n_cue + n_path > 0;
+    }
+    pieces[n] = (struct gdfo_piece){.ids = c->cue_paths[node], .n = n_cue};
+    n += n_cue > 0;
+    pieces[n++] = (struct gdfo_piece){.ids = c->req->said[example].ids, .n = n_said};
+    pieces[n] = (struct gdfo_piece){.ids = c->cue_paths[node] + n_cue, .n = n_path};
+    return n + (n_path > 0);
+}
+
 /* One cell's run: its pieces are caller's. */
 static struct gdfo_run cell_run(const struct call *c, uint32_t node, uint32_t prompt,
                                 uint32_t example, struct gdfo_piece *pieces)
 {
     const struct gdfo_score_req *req = c->req;
     const struct gdfo_text_entry *text = gdfo_text_cache_at(c->t->texts, c->t->indices[example]);
-    struct gdfo_piece tail = {.ids = c->cue_paths[node],
-                              .n = c->t->cue.n + c->trie.nodes[node].n_path};
     struct gdfo_run run = {.pieces = pieces, .scored = GDFO_SCORED_LAST};
     size_t n = 0;
     if (c->t->is_masked) {
@@ -484,10 +511,7 @@ static struct gdfo_run cell_run(const struct call *c, uint32_t node, uint32_t pr
             run.layer_rows = layer_rows(c, prompt, 0);
         }
     }
-    if (tail.n > 0) {
-        pieces[n++] = tail;
-    }
-    run.n_pieces = n;
+    run.n_pieces = n + tail_pieces(c, node, example, pieces + n);
     return run;
 }
 
@@ -526,6 +550,17 @@ static enum gdfo_status score_node(struct call *c, uint32_t node, size_t n_cells
     status = gdfo_model_logprobs(c->t->forward, &q, err);
     gdfo_mem_free(ids);
     return status;
+}
+
+/* Of the root node, whose hidden states stand first: prompt by prompt, the block's examples are
+ * neighbours in the answer too. */
+static void store_logits(const struct call *c, uint32_t first, uint32_t n_block)
+{
+    const struct gdfo_model_config *m = gdfo_model_config(c->t->model);
+    for (uint32_t p = 0; c->req->want_logits && p < c->req->n_prompts; p++) {
+        gdfo_model_logits(c->t->forward, c->t->hidden + (size_t)p * n_block * m->d_model, n_block,
+                          c->res->logits + ((size_t)p * c->req->n_examples + first) * m->vocab);
+    }
 }
 
 /* Spreads the nodes' answers of one block over the caller's arrays. */
@@ -601,6 +636,7 @@ static enum gdfo_status run_block(struct call *c, uint32_t first, uint32_t n_blo
     }
     if (status == GDFO_STATUS_OK) {
         store_block(c, first, n_block, node_at);
+        store_logits(c, first, n_block);
     }
     return status;
 }
@@ -608,7 +644,7 @@ static enum gdfo_status run_block(struct call *c, uint32_t first, uint32_t n_blo
 static uint32_t block_size(const struct call *c, uint32_t first)
 {
     const struct gdfo_score_req *req = c->req;
-    size_t by_runs = RUNS_MAX / ((size_t)req->n_prompts * c->trie.n_nodes);
+    size_t by_runs = GDFO_EMBEDDED_RUNS_MAX / ((size_t)req->n_prompts * c->trie.n_nodes);
     size_t n = req->n_examples - first;
     if (!keeps_rows(c) && !c->t->is_masked) {
         n = gdfo_text_cache_fitting(c->t->texts, c->t->indices + first, n, c->n_text_max);
@@ -643,7 +679,7 @@ static enum gdfo_status run_call(struct call *c, struct gdfo_error *err)
 
 static enum gdfo_status need_forward(struct embedded *t, struct gdfo_error *err)
 {
-    const struct gdfo_forward_options options = {.positions_max = POSITIONS_MAX,
+    const struct gdfo_forward_options options = {.positions_max = GDFO_EMBEDDED_POSITIONS_MAX,
                                                  .context_max = t->context};
     return t->forward ? GDFO_STATUS_OK
                       : gdfo_forward_create(&t->forward, t->model, t->pool, &options, err);
@@ -726,7 +762,8 @@ static enum gdfo_status embedded_layer_std(void *self, const struct gdfo_score_r
 {
     const size_t d = gdfo_model_config(((struct embedded *)self)->model)->d_model;
     struct gdfo_layer_trace trace = {.ids = req->layer_ids, .n_ids = req->n_layer_ids};
-    const size_t positions_max = STD_FLOATS / d < POSITIONS_MAX ? STD_FLOATS / d : POSITIONS_MAX;
+    const size_t positions_max =
+        STD_FLOATS / d < GDFO_EMBEDDED_POSITIONS_MAX ? STD_FLOATS / d : GDFO_EMBEDDED_POSITIONS_MAX;
     size_t n = 0;
     struct call c;
     enum gdfo_status status = call_init(&c, self, req, err);
@@ -748,27 +785,6 @@ static enum gdfo_status embedded_layer_std(void *self, const struct gdfo_score_r
     return status;
 }
 
-/* CONFIG.md shows this sum. The workspace is forward.h's, runs and answers are those of one pass.
- */
-static uint64_t embedded_memory(const struct gdfo_model_config *c,
-                                const struct gdfo_teacher_env *env)
-{
-    uint64_t q = (uint64_t)c->n_heads * c->d_head;
-    uint64_t k = (uint64_t)c->n_kv_heads * c->d_head;
-    uint64_t n = context_of(c);
-    uint64_t threads = env->pool ? gdfo_pool_threads(env->pool) : 1;
-    uint64_t workspace =
-        (POSITIONS_MAX + GDFO_GEMM_TILE) * (c->d_model + 2 * q + 2 * k) +
-        threads * (GDFO_GEMM_TILE * (3 * (uint64_t)c->d_model + 5 * (uint64_t)c->d_ff) +
-                   n * (2 * (uint64_t)c->d_head + 8) + 65536) +
-        n * c->n_rot;
-    uint64_t answers = RUNS_MAX * (uint64_t)(c->d_model + ANSWER_FLOATS);
-    uint64_t one_text = (uint64_t)c->n_layers * c->n_kv_heads * 2 * n * (c->d_head + 16u);
-    uint64_t texts = env->kv_max_bytes ? env->kv_max_bytes : KV_MAX_BYTES_DEFAULT;
-    one_text *= sizeof(float);
-    return (workspace + answers) * sizeof(float) + (texts > one_text ? texts : one_text);
-}
-
 const struct gdfo_teacher_ops gdfo_teacher_embedded_ops = {
     .name = "embedded",
     .open = embedded_open,
@@ -777,6 +793,6 @@ const struct gdfo_teacher_ops gdfo_teacher_embedded_ops = {
     .tokenize = embedded_tokenize,
     .measure = embedded_measure,
     .run = embedded_run,
-    .memory = embedded_memory,
+    .memory = gdfo_embedded_memory,
     .layer_std = embedded_layer_std,
 };
