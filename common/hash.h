@@ -21,5 +21,6 @@ void gdfo_sha256(const void *bytes, size_t n, unsigned char out[GDFO_SHA256_BYTE
 void gdfo_hex(const unsigned char *bytes, size_t n, char *out); /* out: 2 n + 1 chars */
 
 uint32_t gdfo_crc32c(uint32_t crc, const void *bytes, size_t n); /* Castagnoli, start with 0 */
+uint32_t gdfo_crc32(uint32_t crc, const void *bytes, size_t n);  /* of ZIP, start with 0 */
 
 #endif

@@ -6,9 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-static void put_quoted(struct gdfo_buf *b, const char *s)
+static void put_quoted(struct gdfo_buf *b, const char *s, size_t n)
 {
-    size_t n = strlen(s);
     size_t k;
     gdfo_buf_addn(b, "\"", 1);
     for (size_t i = 0; i < n; i += k) {
@@ -37,7 +36,7 @@ static struct gdfo_buf *begin(struct gdfo_json_writer *w, const char *key)
         gdfo_buf_addn(w->buf, ",", 1);
     }
     if (key) {
-        put_quoted(w->buf, key);
+        put_quoted(w->buf, key, strlen(key));
         gdfo_buf_addn(w->buf, ":", 1);
     }
     w->needs_comma = 1;
@@ -64,10 +63,15 @@ void gdfo_json_close(struct gdfo_json_writer *w, char bracket)
 void gdfo_json_put_str(struct gdfo_json_writer *w, const char *key, const char *s)
 {
     if (s) {
-        put_quoted(begin(w, key), s);
+        put_quoted(begin(w, key), s, strlen(s));
     } else {
         gdfo_json_put_null(w, key);
     }
+}
+
+void gdfo_json_put_strn(struct gdfo_json_writer *w, const char *key, const char *s, size_t n)
+{
+    put_quoted(begin(w, key), s, n);
 }
 
 void gdfo_json_put_int(struct gdfo_json_writer *w, const char *key, int64_t v)

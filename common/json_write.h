@@ -24,6 +24,8 @@ void gdfo_json_open(struct gdfo_json_writer *w, const char *key, char bracket); 
 void gdfo_json_close(struct gdfo_json_writer *w, char bracket);                 /* '}' or ']' */
 void gdfo_json_put_str(struct gdfo_json_writer *w, const char *key,
                        const char *s); /* NULL s writes null */
+void gdfo_json_put_strn(struct gdfo_json_writer *w, const char *key, const char *s,
+                        size_t n); /* s need not end in NUL */
 void gdfo_json_put_int(struct gdfo_json_writer *w, const char *key, int64_t v);
 void gdfo_json_put_num(struct gdfo_json_writer *w, const char *key, double v);
 void gdfo_json_put_bool(struct gdfo_json_writer *w, const char *key, int v);

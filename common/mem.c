@@ -128,3 +128,11 @@ void gdfo_mem_fail_after(long n)
 {
     atomic_store_explicit(&fail_countdown, n, memory_order_relaxed);
 }
+
+void gdfo_mem_wipe(void *p, size_t n)
+{
+    volatile unsigned char *bytes = p;
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] = 0;
+    }
+}

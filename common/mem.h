@@ -18,6 +18,7 @@ void *gdfo_mem_aligned_unset(size_t n, size_t size);
 void gdfo_mem_free(void *p);           /* NULL is fine */
 char *gdfo_mem_dup_str(const char *s); /* NULL in, NULL out */
 void *gdfo_mem_dup(const void *p, size_t n);
+void gdfo_mem_wipe(void *p, size_t n); /* zeros that no compiler leaves out: for secrets */
 
 /* Grows *p to hold at least want elements (doubling; new bytes zeroed). *cap is updated. 0 on
  * failure. */

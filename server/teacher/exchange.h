@@ -40,9 +40,10 @@ struct gdfo_exchange_answer {
     int status;       /* of HTTP */
     const char *body; /* not NUL-terminated; hostile */
     size_t n;
-    /* Value of a header by its lower-case name, NULL when it is absent. */
+    /* Value of a header by its lower-case name, NULL when it is absent; valid until the next one
+       is asked for. */
     const char *(*header)(const struct gdfo_exchange_answer *a, const char *name);
-    const void *headers; /* the driver's */
+    void *headers; /* the driver's */
 };
 
 /* Status and body code together (teachers.md 2). */
@@ -79,7 +80,7 @@ struct gdfo_remote_profile {
     int takes_binary;    /* oip: binary tensors */
     int takes_many;      /* oip: soft_prompt of rank 3 */
     int bos_before_soft; /* vllm chat: the template puts tokens before the rows */
-    int route;           /* the adapter's own choice among its server's routes */
+    int route;           /* the adapter's own: its choice among the server's routes, and flags */
     char layout[65]; /* hex SHA-256 of what surrounds rows and text on the server; "" = nothing */
 };
 
@@ -98,6 +99,9 @@ struct gdfo_remote_setup {                     /* everything an adapter works fr
  * body and cue, then the node's path. Of a cell at node k the teacher is asked the
  * log-probabilities of the next tokens trie->nodes[k].asked, and at node 0 behind them those of
  * req->anchor_ids. A block fits the profile's maxima.
+ *
+ * A teacher that takes text alone (soft is NONE) is matched by words: its label forms have one id
+ * each, any distinct numbers, and req->form_texts; so there is no node but the root, and no anchor.
  */
 struct gdfo_remote_block {
     const struct gdfo_score_req *req;
@@ -132,6 +136,8 @@ struct gdfo_remote_cells {
     float *lp;      /* NaN where nothing was said */
     uint8_t *flags; /* enum gdfo_cell_flag */
     float *hidden;  /* [n_prompts][n_examples][d_model] at node 0; NULL: not asked */
+    /* [n_examples] set to 1 where a text was cut to the teacher's positions; NULL: not asked */
+    uint8_t *truncated;
     struct gdfo_usage usage;
     char request_id[64]; /* the server's, printable; "" when it names none */
 };
@@ -150,6 +156,8 @@ struct gdfo_remote_ops {
     enum gdfo_status (*probe_decode)(const struct gdfo_remote_setup *setup, uint32_t step,
                                      const struct gdfo_exchange_answer *answer,
                                      struct gdfo_remote_profile *profile, struct gdfo_error *err);
+    /* LIMIT: not in one exchange (body, answer, ids of different nodes together); the driver halves
+     * the block, and what is a single cell is the request's failure. */
     enum gdfo_status (*encode)(const struct gdfo_remote_setup *setup,
                                const struct gdfo_remote_block *block, struct gdfo_exchange *out,
                                struct gdfo_error *err);
@@ -165,5 +173,8 @@ struct gdfo_remote_ops {
 /* The adapters of remote.def, in its order; NULL past the last. */
 const struct gdfo_remote_ops *gdfo_remote_adapter(size_t index);
 const struct gdfo_remote_ops *gdfo_remote_find(const char *name); /* NULL */
+
+/* The driver of all of them, seen as a teacher's adapter (remote_run.c). */
+extern const struct gdfo_teacher_ops gdfo_teacher_remote_ops;
 
 #endif

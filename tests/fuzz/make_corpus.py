@@ -261,6 +261,29 @@ def oip_requests():
     yield 'shapes', b'\xff\xff' + request(dict(soft, shape=[64, 512, 2147483647]), texts)
 
 
+def oip_answers():
+    def lp(**more):
+        return dict(dict(name='label_logprobs', datatype='FP32', shape=[4, 3]), **more)
+
+    def answer(*outputs, model_name='m', id='p0-1.e0-2.n0-2'):
+        return json.dumps(dict(model_name=model_name, id=id, outputs=list(outputs))).encode()
+
+    soft = dict(name='soft_prompt', datatype='FP32', shape=[-1, -1, 3])
+    labels = dict(name='label_ids', datatype='INT32', shape=[-1])
+    yield 'server', b'\0\0\0' + json.dumps(dict(name='s', version='1', extensions=['binary_tensor_data'])).encode()
+    yield 'model', b'\2\0\0' + json.dumps(dict(name='m', inputs=[soft, labels], outputs=[lp(), dict(name='hidden')],
+                                               parameters=dict(max_positions=9, sha256='00', max_labels=8))).encode()
+    numbers = [-float(i + 1) for i in range(12)]
+    hidden = dict(name='hidden', datatype='FP32', shape=[4, 3])
+    used = dict(name='tokens_used', datatype='INT32', shape=[4], data=[1, 2, 3, 4])
+    yield 'json', b'\3\0\0' + answer(lp(data=numbers), dict(hidden, data=numbers), used)
+    yield 'nested', b'\3\0\0' + answer(lp(data=[numbers[i:i + 3] for i in range(0, 12, 3)]), dict(hidden, data=numbers))
+    size = dict(parameters=dict(binary_data_size=48))
+    head = answer(lp(**size), dict(hidden, **size))
+    yield 'binary', b'\4' + struct.pack('<H', len(head)) + head + 2 * struct.pack('<12f', *numbers)
+    yield 'nan', b'\4' + struct.pack('<H', len(head)) + head + struct.pack('<12f', *numbers[:11], float('nan')) + bytes(48)
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -269,7 +292,8 @@ def main():
                            ('tokenizer_files', tokenizer_files()),
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
                            ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs()),
-                           ('net_verdict', net_verdicts()), ('oip_request', oip_requests())):
+                           ('net_verdict', net_verdicts()), ('oip_request', oip_requests()),
+                           ('adapter_oip', oip_answers())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:
