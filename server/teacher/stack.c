@@ -208,10 +208,12 @@ static enum gdfo_status pay(struct gdfo_stack *s, const struct gdfo_call *call,
                             const struct gdfo_score_req *req, struct gdfo_score_res *res,
                             struct gdfo_error *err)
 {
-    enum gdfo_status status = gdfo_teacher_run(s->teacher, req, res, err);
+    enum gdfo_status status;
+    res->is_unknown = 0;
+    status = gdfo_teacher_run(s->teacher, req, res, err);
     if (status != GDFO_STATUS_OK) {
         if (s->ledger) {
-            s->ledger->reject(s->ledger->ctx, call, err);
+            s->ledger->reject(s->ledger->ctx, call, err, res->is_unknown);
         }
         return status;
     }
@@ -274,7 +276,7 @@ static enum gdfo_status std_pay(struct gdfo_stack *s, const struct gdfo_call *ca
 {
     enum gdfo_status status = gdfo_teacher_layer_std(s->teacher, req, std, err);
     if (status != GDFO_STATUS_OK && s->ledger) {
-        s->ledger->reject(s->ledger->ctx, call, err);
+        s->ledger->reject(s->ledger->ctx, call, err, 0);
     }
     if (status != GDFO_STATUS_OK || !s->ledger) {
         return status;

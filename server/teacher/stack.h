@@ -33,8 +33,10 @@ struct gdfo_ledger {
     /* Makes the answer and its use durable. */
     enum gdfo_status (*end)(void *ctx, const struct gdfo_call *call, const struct gdfo_buf *answer,
                             const struct gdfo_usage *used, struct gdfo_error *err);
-    /* The teacher did not do it: nothing used. */
-    void (*reject)(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why);
+    /* The teacher did not do it: nothing used. is_unknown: nobody can say, it counts as reserved.
+     */
+    void (*reject)(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why,
+                   int is_unknown);
 };
 
 struct gdfo_meter { /* everything asked so far, replayed answers included: part of a job's snapshot

@@ -1,6 +1,7 @@
 #include "server/teacher/teacher.h"
 
 #include "common/mem.h"
+#include "server/teacher/exchange.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static const struct gdfo_teacher_ops *find_adapter(const char *name)
             return ops;
         }
     }
-    return NULL;
+    return gdfo_remote_find(name) ? &gdfo_teacher_remote_ops : NULL;
 }
 
 enum gdfo_status gdfo_teacher_open(struct gdfo_teacher **out, const char *adapter,

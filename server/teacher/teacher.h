@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "common/opt.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@
 struct gdfo_model;
 struct gdfo_model_config;
 struct gdfo_pool;
+struct gdfo_remote;
 struct gdfo_teacher;
 
 enum gdfo_position { GDFO_POSITION_AUTO, GDFO_POSITION_PREFIX, GDFO_POSITION_SUFFIX };
@@ -104,6 +106,7 @@ struct gdfo_score_res {
     float *logits; /* [n_prompts][n_examples][vocab] at the first answered token, caller's storage;
                       NULL when not asked */
     struct gdfo_usage usage;
+    int is_unknown; /* of a request that failed: something of it may have been done and paid */
     uint32_t n_truncated; /* examples whose text was cut to fit the teacher's context */
     uint8_t *truncated;   /* [n_examples] 1 for such an example, caller's storage; NULL: not asked.
                              The stack does not keep it: an answer on file has the number only. */
@@ -131,7 +134,10 @@ struct gdfo_teacher_env { /* what an adapter may be built from; all borrowed unt
     const struct gdfo_model *model; /* embedded: the registered model; else NULL */
     const char *model_sha256;       /* hex */
     struct gdfo_pool *pool;
-    size_t kv_max_bytes; /* ceiling of cached text KV; 0 = 512 MiB */
+    size_t kv_max_bytes;        /* ceiling of cached text KV; 0 = 512 MiB */
+    struct gdfo_remote *remote; /* of an adapter over HTTP (remote.h), which then takes of model the
+                                   tokenizer and the embedding rows alone; else NULL */
+    const atomic_int *cancel;   /* set: what waits for a server ends soon; NULL: never */
 };
 
 struct gdfo_teacher_ops {

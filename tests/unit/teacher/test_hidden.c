@@ -141,8 +141,10 @@ static enum gdfo_status note_end(void *ctx, const struct gdfo_call *call,
     return GDFO_STATUS_OK;
 }
 
-static void note_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why)
+static void note_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why,
+                        int is_unknown)
 {
+    (void)is_unknown;
     (void)ctx;
     (void)call;
     (void)why;

@@ -61,8 +61,10 @@ static enum gdfo_status book_end(void *ctx, const struct gdfo_call *call,
     return GDFO_STATUS_OK;
 }
 
-static void book_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why)
+static void book_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why,
+                        int is_unknown)
 {
+    (void)is_unknown;
     (void)call;
     (void)why;
     note(ctx, 'r');
