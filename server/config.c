@@ -250,18 +250,36 @@ static void default_models_dir(struct gdfo_config *c, struct gdfo_config_faults 
     }
 }
 
+/* Whether the adapter exists and knows its options shows when the teachers are made. */
+static void check_remote(const struct gdfo_config_teacher *t, const char *where,
+                         struct gdfo_config_faults *faults)
+{
+    if (!t->base_url[0]) {
+        gdfo_config_fault(faults, where, "base_url is missing: https://host[:port]");
+    }
+    if (!t->local[0]) {
+        gdfo_config_fault(faults, where,
+                          "local is missing: a model in models.dir with the teacher's tokenizer");
+    }
+}
+
 static void check_sections(const struct gdfo_config *c, struct gdfo_config_faults *faults)
 {
     char where[GDFO_OPT_STR_BYTES + 16];
     for (size_t i = 0; i < c->n_teachers; i++) {
         const struct gdfo_config_teacher *t = &c->teachers[i];
         GDFO_IGNORE(snprintf(where, sizeof where, "[teacher %s]", t->name));
-        if (strcmp(t->adapter, "embedded") != 0) {
-            gdfo_config_fault(faults, where, "adapter is '%s'; this build has: embedded",
-                              t->adapter);
-        }
         if (!t->model[0]) {
-            gdfo_config_fault(faults, where, "model is missing: the stem of a file in models.dir");
+            gdfo_config_fault(faults, where,
+                              "model is missing: the stem of a file in models.dir, or over HTTP "
+                              "the name that the server knows");
+        }
+        if (strcmp(t->adapter, "embedded") != 0) {
+            check_remote(t, where, faults);
+        } else if (t->base_url[0] || t->local[0] || t->n_options > 0) {
+            gdfo_config_fault(faults, where,
+                              "base_url, local and options are for adapters over HTTP; this one "
+                              "is embedded");
         }
     }
     for (size_t i = 0; i < c->n_students; i++) {
@@ -331,4 +349,68 @@ void gdfo_config_load(struct gdfo_config *c, int argc, char *const *argv,
     }
     gdfo_config_read_env(c, real_environment, NULL, faults);
     gdfo_config_settle(c, real_environment, NULL, faults);
+}
+
+/* ---- secrets --------------------------------------------------------------------------------- */
+
+static enum gdfo_status read_credential(const char *name, struct gdfo_buf *out,
+                                        struct gdfo_error *err)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    char path[GDFO_OPT_PATH_BYTES];
+    if (!folder || strchr(name, '/') || name[0] == '.' || name[0] == '\0') {
+        return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                              "secret_ref cred:%.64s: want a file's name in "
+                              "$CREDENTIALS_DIRECTORY, which is %s",
+                              name, folder ? "set" : "not set");
+    }
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) {
+        return gdfo_error_set(err, GDFO_STATUS_LIMIT, "secret_ref cred:%.64s: its path is too long",
+                              name);
+    }
+    return gdfo_file_read(path, out, err);
+}
+
+/* Locked memory is the net's: this copy is short-lived, and wiped by the caller. */
+static enum gdfo_status take_secret(const char *ref, const char *value, char *out, size_t cap,
+                                    struct gdfo_error *err)
+{
+    const size_t n = strcspn(value, "\r\n");
+    if (n == 0 || n >= cap) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "secret_ref %.64s: its first line is empty or longer than %zu bytes",
+                              ref, cap - 1);
+    }
+    memcpy(out, value, n);
+    out[n] = '\0';
+    return GDFO_STATUS_OK;
+}
+
+enum gdfo_status gdfo_config_secret(const char *ref, char *out, size_t cap, struct gdfo_error *err)
+{
+    enum gdfo_status status;
+    struct gdfo_buf file;
+    out[0] = '\0';
+    if (!ref[0]) {
+        return GDFO_STATUS_OK;
+    }
+    if (strncmp(ref, "env:", 4) == 0) {
+        return getenv(ref + 4) ? take_secret(ref, getenv(ref + 4), out, cap, err)
+                               : gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                                                "secret_ref %.64s: the variable is not set", ref);
+    }
+    if (strncmp(ref, "cred:", 5) != 0) {
+        return gdfo_error_set(err, GDFO_STATUS_INVALID,
+                              "secret_ref: want env:NAME or cred:NAME, never the secret itself");
+    }
+    gdfo_buf_init(&file, 65536);
+    status = read_credential(ref + 5, &file, err);
+    if (status == GDFO_STATUS_OK) {
+        status = take_secret(ref, file.data ? file.data : "", out, cap, err);
+    }
+    if (file.data) {
+        gdfo_mem_wipe(file.data, file.len);
+    }
+    gdfo_buf_deinit(&file);
+    return status;
 }

@@ -23,10 +23,23 @@ enum gdfo_config_source {
     GDFO_CONFIG_FLAG
 };
 
+#define GDFO_CONFIG_TEACHER_OPTIONS_MAX 16
+
 struct gdfo_config_teacher { /* [teacher NAME] */
     char name[GDFO_OPT_STR_BYTES];
-    char adapter[GDFO_OPT_STR_BYTES]; /* embedded */
-    char model[GDFO_OPT_STR_BYTES];   /* stem of a file in models.dir */
+    char adapter[GDFO_OPT_STR_BYTES]; /* embedded, or one over HTTP */
+    char model[GDFO_OPT_PATH_BYTES];  /* stem of a file in models.dir; or as its server names it */
+    /* Over HTTP alone: */
+    char local[GDFO_OPT_STR_BYTES]; /* a model in models.dir with the teacher's tokenizer */
+    char base_url[GDFO_OPT_PATH_BYTES], allow_cidrs[GDFO_OPT_PATH_BYTES];
+    char secret_ref[GDFO_OPT_STR_BYTES], ca_file[GDFO_OPT_PATH_BYTES];
+    int64_t max_inflight, timeout_ms;
+    double requests_per_minute, tokens_per_minute;
+    int idempotent;
+    struct { /* options.KEY = VALUE: of the adapter's own table */
+        char name[GDFO_OPT_STR_BYTES], value[256];
+    } options[GDFO_CONFIG_TEACHER_OPTIONS_MAX];
+    size_t n_options;
 };
 
 struct gdfo_config_student { /* [student NAME] */
@@ -98,5 +111,12 @@ void gdfo_config_settle(struct gdfo_config *c, gdfo_config_lookup lookup, void *
 /* All of it, from the real file and environment. Faults are listed in `faults`. */
 void gdfo_config_load(struct gdfo_config *c, int argc, char *const *argv,
                       struct gdfo_config_command *command, struct gdfo_config_faults *faults);
+
+/*
+ * The secret that a reference names, "" for "": env:NAME is a variable, cred:NAME a file's first
+ * line in $CREDENTIALS_DIRECTORY (systemd's LoadCredential). The caller wipes out.
+ */
+GDFO_MUST_USE enum gdfo_status gdfo_config_secret(const char *ref, char *out, size_t cap,
+                                                  struct gdfo_error *err);
 
 #endif

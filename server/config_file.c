@@ -14,8 +14,28 @@
 static const struct gdfo_opt teacher_rows[] = {
     {"adapter", GDFO_OPT_STR, offsetof(struct gdfo_config_teacher, adapter), "embedded", 0, 0, NULL,
      "how it is reached"},
-    {"model", GDFO_OPT_STR, offsetof(struct gdfo_config_teacher, model), "", 0, 0, NULL,
-     "stem of a file in models.dir"},
+    {"model", GDFO_OPT_PATH, offsetof(struct gdfo_config_teacher, model), "", 0, 0, NULL,
+     "stem of a file in models.dir; over HTTP, the model as its server names it"},
+    {"local", GDFO_OPT_STR, offsetof(struct gdfo_config_teacher, local), "", 0, 0, NULL,
+     "over HTTP: a model in models.dir with the teacher's tokenizer"},
+    {"base_url", GDFO_OPT_PATH, offsetof(struct gdfo_config_teacher, base_url), "", 0, 0, NULL,
+     "over HTTP: https://host[:port], several by commas for replicas"},
+    {"allow_cidrs", GDFO_OPT_PATH, offsetof(struct gdfo_config_teacher, allow_cidrs), "", 0, 0,
+     NULL, "private ranges that base_url may lead to"},
+    {"secret_ref", GDFO_OPT_STR, offsetof(struct gdfo_config_teacher, secret_ref), "", 0, 0, NULL,
+     "where its key is: env:NAME or cred:NAME"},
+    {"ca_file", GDFO_OPT_PATH, offsetof(struct gdfo_config_teacher, ca_file), "", 0, 0, NULL,
+     "certificates to trust instead of the system's"},
+    {"max_inflight", GDFO_OPT_INT, offsetof(struct gdfo_config_teacher, max_inflight), "8", 1, 1024,
+     NULL, "requests at a time"},
+    {"timeout_ms", GDFO_OPT_INT, offsetof(struct gdfo_config_teacher, timeout_ms), "60000", 1000,
+     600000, NULL, "of one request"},
+    {"requests_per_minute", GDFO_OPT_NUM, offsetof(struct gdfo_config_teacher, requests_per_minute),
+     "0", 0, 1e9, NULL, "0 = no limit"},
+    {"tokens_per_minute", GDFO_OPT_NUM, offsetof(struct gdfo_config_teacher, tokens_per_minute),
+     "0", 0, 1e12, NULL, "0 = no limit"},
+    {"idempotent", GDFO_OPT_BOOL, offsetof(struct gdfo_config_teacher, idempotent), "false", 0, 0,
+     NULL, "its server honours Idempotency-Key"},
     {0}};
 
 static const struct gdfo_opt student_rows[] = {{"file", GDFO_OPT_PATH,
@@ -153,6 +173,24 @@ static void check_repeated(struct parser *p, const char *key)
     }
 }
 
+/* options.KEY of a teacher: its adapter knows whether it is one. */
+static void take_option(struct parser *p, const char *key, const char *value)
+{
+    struct gdfo_config_teacher *t = p->values;
+    if (t->n_options == GDFO_CONFIG_TEACHER_OPTIONS_MAX ||
+        strlen(key) >= sizeof t->options[0].name || strlen(value) >= sizeof t->options[0].value) {
+        gdfo_config_fault(p->faults, p->where,
+                          "options.%.64s: at most %d options, keys under %zu and values under %zu "
+                          "bytes",
+                          key, GDFO_CONFIG_TEACHER_OPTIONS_MAX, sizeof t->options[0].name,
+                          sizeof t->options[0].value);
+        return;
+    }
+    GDFO_IGNORE(snprintf(t->options[t->n_options].name, sizeof t->options[0].name, "%s", key));
+    GDFO_IGNORE(snprintf(t->options[t->n_options].value, sizeof t->options[0].value, "%s", value));
+    t->n_options++;
+}
+
 static void take_setting(struct parser *p, char *line)
 {
     char key[SECTION_MAX_BYTES * 2];
@@ -166,6 +204,10 @@ static void take_setting(struct parser *p, char *line)
     *equals = '\0';
     line = trim(line);
     value = trim(equals + 1);
+    if (p->rows == teacher_rows && strncmp(line, "options.", 8) == 0) {
+        take_option(p, line + 8, value);
+        return;
+    }
     if (p->rows) {
         if (gdfo_opt_set_text(p->rows, p->values, line, value, &err) != GDFO_STATUS_OK) {
             gdfo_config_fault(p->faults, p->where, "%s", err.text);

@@ -37,6 +37,11 @@ void gdfo_config_show_help(struct gdfo_buf *out)
     }
     gdfo_buf_add(out, "[teacher NAME]   adapter (embedded), model: the stem of a file in"
                       " models.dir\n"
+                      "                 over HTTP: adapter (oip vllm sglang openai-text), model as"
+                      " its server names it, local,\n"
+                      "                 base_url, allow_cidrs, secret_ref, ca_file, max_inflight,"
+                      " timeout_ms, idempotent,\n"
+                      "                 requests_per_minute, tokens_per_minute, options.KEY\n"
                       "[student NAME]   file: the name of a file in models.dir\n");
 }
 
@@ -65,6 +70,19 @@ static void show_value(const struct gdfo_config *c, const struct gdfo_opt *o, st
     }
 }
 
+static void show_remote(const struct gdfo_config_teacher *t, struct gdfo_buf *out)
+{
+    gdfo_buf_addf(out, "local = %s\nbase_url = %s\nallow_cidrs = %s\nsecret_ref = %s\n", t->local,
+                  t->base_url, t->allow_cidrs, t->secret_ref);
+    gdfo_buf_addf(out, "ca_file = %s\nmax_inflight = %" PRId64 "\ntimeout_ms = %" PRId64 "\n",
+                  t->ca_file, t->max_inflight, t->timeout_ms);
+    gdfo_buf_addf(out, "requests_per_minute = %g\ntokens_per_minute = %g\nidempotent = %s\n",
+                  t->requests_per_minute, t->tokens_per_minute, t->idempotent ? "true" : "false");
+    for (size_t i = 0; i < t->n_options; i++) {
+        gdfo_buf_addf(out, "options.%s = %s\n", t->options[i].name, t->options[i].value);
+    }
+}
+
 void gdfo_config_show_values(const struct gdfo_config *c, struct gdfo_buf *out)
 {
     const struct gdfo_opt *rows = gdfo_config_rows();
@@ -77,6 +95,9 @@ void gdfo_config_show_values(const struct gdfo_config *c, struct gdfo_buf *out)
         const struct gdfo_config_teacher *t = &c->teachers[i];
         gdfo_buf_addf(out, "[teacher %s]\nadapter = %s\nmodel = %s\n", t->name, t->adapter,
                       t->model);
+        if (strcmp(t->adapter, "embedded") != 0) {
+            show_remote(t, out);
+        }
     }
     for (size_t i = 0; i < c->n_students; i++) {
         gdfo_buf_addf(out, "[student %s]\nfile = %s\n", c->students[i].name, c->students[i].file);

@@ -17,14 +17,16 @@ struct gdfo_edge {
     struct gdfo_store *store;
     struct gdfo_models *models;
     struct gdfo_pool *pool;
+    const struct gdfo_remotes *remotes;
 };
 
 struct gdfo_edge *gdfo_edge_create(struct gdfo_store *store, struct gdfo_sched *sched,
-                                   struct gdfo_models *models, struct gdfo_pool *pool)
+                                   struct gdfo_models *models, struct gdfo_pool *pool,
+                                   const struct gdfo_remotes *remotes)
 {
     struct gdfo_edge *e = gdfo_mem_array(1, sizeof *e);
     if (e) {
-        *e = (struct gdfo_edge){gdfo_lock_create(), sched, store, models, pool};
+        *e = (struct gdfo_edge){gdfo_lock_create(), sched, store, models, pool, remotes};
     }
     if (e && !e->gate) {
         gdfo_mem_free(e);
@@ -149,7 +151,7 @@ static void write_precision(void *ctx, const char *model, struct gdfo_json_write
 static enum gdfo_status fits(void *ctx, const struct gdfo_job_spec *spec, struct gdfo_error *err)
 {
     const struct gdfo_edge *e = ctx;
-    const struct gdfo_job_deps deps = {e->store, e->models, e->pool, NULL};
+    const struct gdfo_job_deps deps = {e->store, e->models, e->pool, NULL, e->remotes};
     return gdfo_job_fits(&deps, spec, err);
 }
 

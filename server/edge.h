@@ -12,10 +12,12 @@ struct gdfo_edge;
 struct gdfo_sched;
 struct gdfo_models;
 struct gdfo_pool;
+struct gdfo_remotes;
 
-/* store, sched, models and pool are borrowed until destroy. NULL when out of memory. */
+/* All are borrowed until destroy; remotes NULL: no teachers over HTTP. NULL when out of memory. */
 struct gdfo_edge *gdfo_edge_create(struct gdfo_store *store, struct gdfo_sched *sched,
-                                   struct gdfo_models *models, struct gdfo_pool *pool);
+                                   struct gdfo_models *models, struct gdfo_pool *pool,
+                                   const struct gdfo_remotes *remotes);
 void gdfo_edge_destroy(struct gdfo_edge *e);
 void gdfo_edge_close(struct gdfo_edge *e);
 struct gdfo_http_deps gdfo_edge_deps(struct gdfo_edge *e); /* good until destroy */

@@ -4,13 +4,13 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/ulid.h"
-#include "server/config.h"
 #include "server/edge.h"
 #include "server/job/job_precision.h"
 #include "server/job/job_serve.h"
 #include "server/num/gemm.h"
 #include "server/num/pool.h"
 #include "server/sched/sched.h"
+#include "server/teachers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,7 +26,8 @@ struct gdfo_lifecycle {
     struct gdfo_store *store;
     struct gdfo_pool *pool;
     struct gdfo_models *models;
-    struct gdfo_serve *serve; /* NULL: off */
+    struct gdfo_remotes *remotes; /* NULL: no teacher over HTTP */
+    struct gdfo_serve *serve;     /* NULL: off */
     struct gdfo_sched *sched;
     struct gdfo_edge *edge;
     struct gdfo_http_deps deps;
@@ -131,6 +132,9 @@ static enum gdfo_status start_models(struct gdfo_lifecycle *l, struct gdfo_error
         gdfo_models_set_up(l->models, &setup);
     }
     for (size_t i = 0; i < c->n_teachers && status == GDFO_STATUS_OK; i++) {
+        if (strcmp(c->teachers[i].adapter, "embedded") != 0) {
+            continue;
+        }
         status = gdfo_models_alias(l->models, c->teachers[i].name, c->teachers[i].model, err);
     }
     for (size_t i = 0; i < c->n_students && status == GDFO_STATUS_OK; i++) {
@@ -147,10 +151,20 @@ static void stop_models(struct gdfo_lifecycle *l)
     gdfo_models_destroy(l->models);
 }
 
+static enum gdfo_status start_teachers(struct gdfo_lifecycle *l, struct gdfo_error *err)
+{
+    return gdfo_teachers_create(&l->remotes, l->config, l->models, err);
+}
+
+static void stop_teachers(struct gdfo_lifecycle *l)
+{
+    gdfo_remotes_destroy(l->remotes);
+}
+
 /* A name that is no model is known before any job is touched. */
 static enum gdfo_status start_serve(struct gdfo_lifecycle *l, struct gdfo_error *err)
 {
-    const struct gdfo_job_deps deps = {l->store, l->models, l->pool, gdfo_clk_system()};
+    const struct gdfo_job_deps deps = {l->store, l->models, l->pool, gdfo_clk_system(), l->remotes};
     const struct gdfo_serve_setup setup = {.deps = &deps,
                                            .names = l->config->serve_models,
                                            .n_queue = (unsigned)l->config->serve_queue};
@@ -170,7 +184,8 @@ static void stop_serve(struct gdfo_lifecycle *l)
 static enum gdfo_status start_sched(struct gdfo_lifecycle *l, struct gdfo_error *err)
 {
     const struct gdfo_sched_config config = {.n_workers = (unsigned)l->config->sched_workers,
-                                             .stop_ms = l->config->stop_seconds * 1000};
+                                             .stop_ms = l->config->stop_seconds * 1000,
+                                             .remotes = l->remotes};
     return gdfo_sched_start(&l->sched, l->store, l->models, l->pool, &config, err);
 }
 
@@ -181,7 +196,7 @@ static void stop_sched(struct gdfo_lifecycle *l)
 
 static enum gdfo_status start_edge(struct gdfo_lifecycle *l, struct gdfo_error *err)
 {
-    l->edge = gdfo_edge_create(l->store, l->sched, l->models, l->pool);
+    l->edge = gdfo_edge_create(l->store, l->sched, l->models, l->pool, l->remotes);
     if (!l->edge) {
         return gdfo_error_no_memory(err, "wiring the REST edge");
     }
@@ -270,6 +285,7 @@ static const struct part {
     {"compute.threads", start_pool, stop_pool, GDFO_EXIT_USAGE},
     {"engine.precision", start_precision, stop_precision, GDFO_EXIT_USAGE},
     {"models.dir", start_models, stop_models, GDFO_EXIT_USAGE},
+    {"teachers", start_teachers, stop_teachers, GDFO_EXIT_USAGE},
     {"serve.models", start_serve, stop_serve, GDFO_EXIT_USAGE},
     {"scheduler", start_sched, stop_sched, GDFO_EXIT_RUNNING},
     {"edge", start_edge, stop_edge, GDFO_EXIT_RUNNING},

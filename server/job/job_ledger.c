@@ -64,18 +64,23 @@ static enum gdfo_status ledger_end(void *ctx, const struct gdfo_call *call,
     return status;
 }
 
-static void ledger_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why)
+static void ledger_reject(void *ctx, const struct gdfo_call *call, const struct gdfo_error *why,
+                          int is_unknown)
 {
     struct gdfo_job_ledger *l = ctx;
-    struct gdfo_store_outcome o = {
-        .jid = l->jid, .seq = call->seq, .attempt = l->attempt, .verdict = "FATAL"};
+    struct gdfo_store_outcome o = {.jid = l->jid,
+                                   .seq = call->seq,
+                                   .attempt = l->attempt,
+                                   .verdict = is_unknown ? "RETRY" : "FATAL"};
     struct gdfo_error err = {0};
     char quoted[256];
-    if (gdfo_store_call_rejected(l->store, &o, &err) != GDFO_STATUS_OK) {
+    if ((is_unknown ? gdfo_store_call_unknown(l->store, &o, &err)
+                    : gdfo_store_call_rejected(l->store, &o, &err)) != GDFO_STATUS_OK) {
         gdfo_log(GDFO_LOG_ERROR, "job", "ev=reject_not_stored why=%s",
                  gdfo_log_quote(err.text, quoted, (int)sizeof quoted));
     }
-    gdfo_log(GDFO_LOG_WARN, "job", "ev=call_rejected seq=%lld why=%s", (long long)call->seq,
+    gdfo_log(GDFO_LOG_WARN, "job", "ev=call_%s seq=%lld why=%s",
+             is_unknown ? "unknown" : "rejected", (long long)call->seq,
              gdfo_log_quote(why ? why->text : "", quoted, (int)sizeof quoted));
 }
 

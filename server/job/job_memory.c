@@ -128,7 +128,7 @@ static enum gdfo_status can_layers(const struct gdfo_job_spec *spec, const char 
             break;
         }
     }
-    return spec->ops->needs_layers && ops && !ops->layer_std
+    return spec->ops->needs_layers && (!ops || !ops->layer_std)
                ? gdfo_error_set(
                      err, GDFO_STATUS_UNSUPPORTED,
                      "method %s adds rows before every layer, and a teacher of adapter "
@@ -149,7 +149,7 @@ enum gdfo_status gdfo_job_fits(const struct gdfo_job_deps *deps, const struct gd
         status = can_layers(spec, row.adapter, err);
     }
     if (status == GDFO_STATUS_OK && gdfo_models_setup_of(deps->models)->memory_bytes > 0) {
-        teacher = gdfo_models_find(deps->models, row.model);
+        teacher = gdfo_models_find(deps->models, gdfo_remotes_local(deps->remotes, &row));
         status = teacher ? want_of(deps, spec, teacher, &want, err) : GDFO_STATUS_OK;
     }
     gdfo_store_teacher_deinit(&row);

@@ -251,6 +251,24 @@ static enum gdfo_status hold_models(struct gdfo_job_parts *p, const struct gdfo_
     return status;
 }
 
+/* A job that can be created can be asked of its teacher: the probe says what is lacking. */
+static enum gdfo_status find_remote(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
+                                    const struct gdfo_store_teacher *row,
+                                    const struct gdfo_job_use *use, struct gdfo_teacher_env *env,
+                                    struct gdfo_error *err)
+{
+    const struct gdfo_remotes_entry *e = gdfo_remotes_find(deps->remotes, row->name);
+    const struct gdfo_remotes_ask ask = {deps->store, p->teacher_model, use->stop,
+                                         use->purpose == GDFO_JOB_RUN};
+    if (!e) {
+        return gdfo_error_set(err, GDFO_STATUS_NOT_FOUND,
+                              "teacher %s stands in the configuration no longer", row->name);
+    }
+    env->remote = e->remote;
+    env->cancel = use->stop;
+    return gdfo_remotes_ready(e, &ask, err);
+}
+
 static enum gdfo_status open_teacher(struct gdfo_job_parts *p, const struct gdfo_job_deps *deps,
                                      const struct gdfo_store_job *job,
                                      const struct gdfo_job_use *use, struct gdfo_error *err)
@@ -263,11 +281,16 @@ static enum gdfo_status open_teacher(struct gdfo_job_parts *p, const struct gdfo
     if (status != GDFO_STATUS_OK) {
         return status;
     }
-    status = hold_models(p, deps, row.model, job, use, err);
+    status = hold_models(p, deps, gdfo_remotes_local(deps->remotes, &row), job, use, err);
     if (status == GDFO_STATUS_OK) {
-        entry = gdfo_models_find(deps->models, row.model);
+        entry = gdfo_models_find(deps->models, gdfo_remotes_local(deps->remotes, &row));
         env.model = p->teacher_model;
         env.model_sha256 = entry ? entry->sha256 : "";
+        if (strcmp(row.adapter, "embedded") != 0) {
+            status = find_remote(p, deps, &row, use, &env, err);
+        }
+    }
+    if (status == GDFO_STATUS_OK) {
         status = gdfo_teacher_open(&p->teacher, row.adapter, &env, err);
     }
     gdfo_store_teacher_deinit(&row);

@@ -2,6 +2,7 @@
 #define GDFO_SERVER_JOB_JOB_PARTS_H
 
 #include "server/job/job_models.h"
+#include "server/job/job_remotes.h"
 #include "server/job/job_spec_priv.h"
 #include "server/store/store_job.h"
 #include "server/task/dataset.h"
@@ -20,7 +21,8 @@ struct gdfo_job_deps { /* borrowed */
     struct gdfo_store *store;
     struct gdfo_models *models;
     struct gdfo_pool *pool;
-    const struct gdfo_clk *clk; /* of budgets in time */
+    const struct gdfo_clk *clk;         /* of budgets in time */
+    const struct gdfo_remotes *remotes; /* NULL: no teacher over HTTP */
 };
 
 struct gdfo_job_texts { /* rendered examples; bodies point into bytes */
@@ -42,6 +44,7 @@ struct gdfo_job_use {
     enum gdfo_job_purpose purpose;
     enum gdfo_precision precision; /* of the teacher */
     const char *partner;           /* GDFO_JOB_PREDICT: the model to hold beside the teacher */
+    const atomic_int *stop;        /* set: a wait for a server ends; NULL: never */
 };
 
 struct gdfo_job_parts {

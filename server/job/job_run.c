@@ -7,6 +7,7 @@
 #include "server/job/job_step.h"
 #include "server/num/gemm.h"
 #include "server/store/store_file.h"
+#include "server/store/store_sched.h"
 #include "server/store/store_teacher.h"
 
 #include <math.h>
@@ -42,6 +43,9 @@ static enum gdfo_status move(struct gdfo_store *store, int64_t jid, const struct
 static void name_fault(struct gdfo_error *e)
 {
     const char *code = "internal_error";
+    if (strcmp(e->code, "teacher_down") == 0 || strcmp(e->code, "teacher_refused") == 0) {
+        e->code[0] = '\0'; /* reasons to wait; here nothing waits */
+    }
     if (e->code[0]) {
         return;
     }
@@ -49,7 +53,8 @@ static void name_fault(struct gdfo_error *e)
     case GDFO_STATUS_INVALID:
     case GDFO_STATUS_LIMIT:
     case GDFO_STATUS_FORMAT:
-    case GDFO_STATUS_NOT_FOUND: code = "teacher_rejected"; break;
+    case GDFO_STATUS_NOT_FOUND:
+    case GDFO_STATUS_UPSTREAM: code = "teacher_rejected"; break;
     case GDFO_STATUS_UNSUPPORTED: code = "teacher_capability"; break;
     case GDFO_STATUS_BUDGET: code = "budget_exhausted"; break;
     default: break;
@@ -168,7 +173,8 @@ struct run {
     struct gdfo_job_steps steps;
     struct gdfo_job_wall wall;
     struct gdfo_job_use use;
-    int is_elsewhere; /* it was begun in a precision that this processor lacks */
+    int is_elsewhere; /* it was begun in a precision that this processor lacks, or on another
+                         teacher than now answers under the name */
 };
 
 /* Of a job's precision the student keeps what its gradients bear: 8 bits are for the teacher. */
@@ -231,15 +237,24 @@ static void say(void *ctx, const char *words)
 
 /* A job keeps the precision it was begun in, whatever the daemon's setting has become: answers of
  * two precisions are never mixed. */
-static enum gdfo_status settle_precision(struct run *r, const char *model, struct gdfo_error *err)
+static enum gdfo_status settle_precision(struct run *r, const struct gdfo_store_teacher *teacher,
+                                         struct gdfo_error *err)
 {
-    const struct gdfo_precision_ask ask = {r->deps, model, r->stop, say, r};
+    const struct gdfo_precision_ask ask = {r->deps, teacher->model, r->stop, say, r};
     char words[120];
     enum gdfo_status status;
+    if (strcmp(teacher->adapter, "embedded") != 0) { /* its server's own business */
+        r->use.precision = GDFO_PRECISION_F32;
+        return GDFO_STATUS_OK;
+    }
     if (r->job->precision[0]) {
         GDFO_CHECK(gdfo_precision_parse(r->job->precision, &r->use.precision));
         status = gdfo_precision_check(r->use.precision, err);
         r->is_elsewhere = status == GDFO_STATUS_UNSUPPORTED;
+        if (r->is_elsewhere) {
+            (void)gdfo_error_prefix(err, "begun in another precision than this machine has, and "
+                                         "two are never mixed");
+        }
         return status;
     }
     status = gdfo_job_precision_settle(&ask, &r->use.precision, err);
@@ -275,7 +290,7 @@ static enum gdfo_status prepare(struct run *r, struct gdfo_error *err)
     struct gdfo_store_run known = {.machine_class = gdfo_job_machine_class()};
     enum gdfo_status status = gdfo_store_teacher_of_tch(r->deps->store, r->job->tch, &teacher, err);
     if (status == GDFO_STATUS_OK) {
-        status = settle_precision(r, teacher.model, err);
+        status = settle_precision(r, &teacher, err);
     }
     gdfo_store_teacher_deinit(&teacher);
     if (status == GDFO_STATUS_OK) { /* before the first call, and never changed after it */
@@ -283,6 +298,25 @@ static enum gdfo_status prepare(struct run *r, struct gdfo_error *err)
         status = gdfo_store_job_set_run(r->deps->store, r->job->jid, &known, err);
     }
     return status;
+}
+
+/* Answers of two teachers are never mixed: the server's model, its version or its weights have
+ * changed since the job's last call. */
+static enum gdfo_status check_epoch(struct run *r, const struct gdfo_store_teacher *teacher,
+                                    struct gdfo_error *err)
+{
+    int64_t last = -1;
+    enum gdfo_status status = gdfo_store_job_last_epoch(r->deps->store, r->job->jid, &last, err);
+    if (status != GDFO_STATUS_OK || strcmp(teacher->adapter, "embedded") == 0 || last < 0 ||
+        last == teacher->epoch) {
+        return status;
+    }
+    r->is_elsewhere = 1;
+    return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                          "teacher %s is another than the one this job was begun on (its model, "
+                          "version or weights), and answers of two are never mixed: bring the old "
+                          "one back and resume, or cancel and submit anew",
+                          teacher->name);
 }
 
 static enum gdfo_status open_run(struct run *r, struct gdfo_error *err)
@@ -294,7 +328,11 @@ static enum gdfo_status open_run(struct run *r, struct gdfo_error *err)
     if (status == GDFO_STATUS_OK) {
         status = gdfo_store_teacher_of_tch(r->deps->store, r->job->tch, &teacher, err);
     }
+    if (status == GDFO_STATUS_OK) {
+        status = check_epoch(r, &teacher, err);
+    }
     if (status != GDFO_STATUS_OK) {
+        gdfo_store_teacher_deinit(&teacher);
         return status;
     }
     gdfo_job_ledger_init(&r->ledger, r->deps->store, r->job->jid, teacher.epoch,
@@ -416,23 +454,42 @@ static void end_stopped(struct run *r, int is_disk_full)
     gdfo_log(GDFO_LOG_INFO, "job", "ev=stopped to=%s", gdfo_job_status_name(m.to));
 }
 
-/* Kept whole for a processor that can, or for the person's word. */
+/* Kept whole for a processor or a server that can, or for the person's word. */
 static void pause_elsewhere(struct run *r, const struct gdfo_error *why)
 {
     const struct gdfo_store_move m = {.to = GDFO_JOB_PAUSED, .reason = "teacher_drift"};
-    char words[GDFO_ERROR_TEXT_MAX];
-    (void)snprintf(words, sizeof words,
-                   "begun in another precision than this machine has, and two are never mixed: "
-                   "%.200s",
-                   why->text);
-    say(r, words);
+    say(r, why->text);
     GDFO_IGNORE(move(r->deps->store, r->job->jid, &m));
+}
+
+/* The server does not answer, or a person has to act there: what was paid is kept. */
+static int waits_for_teacher(enum gdfo_status status, const struct gdfo_error *why)
+{
+    return status == GDFO_STATUS_UPSTREAM &&
+           (strcmp(why->code, "teacher_down") == 0 || strcmp(why->code, "teacher_refused") == 0);
+}
+
+static void pause_for_teacher(struct run *r, const struct gdfo_error *why)
+{
+    const struct gdfo_store_move m = {
+        .to = GDFO_JOB_PAUSED, .reason = why->code, .wall_ms = gdfo_job_wall_pending(&r->wall)};
+    const struct gdfo_store_event_new e = {.level = GDFO_STORE_WARN,
+                                           .type = "teacher",
+                                           .message = why->text,
+                                           .data = "{\"state\":\"down\"}"};
+    struct gdfo_error err = {0};
+    GDFO_IGNORE(gdfo_store_event_add(r->deps->store, r->job->jid, &e, NULL, &err));
+    gdfo_log(GDFO_LOG_WARN, "job", "ev=waits_for_teacher code=%s", why->code);
+    if (move(r->deps->store, r->job->jid, &m) == GDFO_STATUS_CONFLICT) { /* the person's word */
+        end_stopped(r, 0);
+    }
 }
 
 void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job *job,
                   const atomic_int *stop)
 {
-    struct run r = {.deps = deps, .job = job, .stop = stop, .use = {.purpose = GDFO_JOB_RUN}};
+    struct run r = {
+        .deps = deps, .job = job, .stop = stop, .use = {.purpose = GDFO_JOB_RUN, .stop = stop}};
     struct gdfo_report report;
     struct gdfo_error err = {0};
     enum gdfo_status status;
@@ -452,6 +509,8 @@ void gdfo_job_run(const struct gdfo_job_deps *deps, const struct gdfo_store_job 
     }
     if (status == GDFO_STATUS_OK) {
         status = succeed(&r, &report);
+    } else if (waits_for_teacher(status, &err)) {
+        pause_for_teacher(&r, &err);
     } else if (r.is_elsewhere) {
         pause_elsewhere(&r, &err);
     } else if (status != GDFO_STATUS_CANCELLED && status != GDFO_STATUS_FULL) {

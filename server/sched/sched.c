@@ -24,6 +24,7 @@
 #define WORKERS_MAX      256
 #define PREDICTIONS_MAX  64
 #define IDLE_LOOK_MS     1000 /* a look at the table even without a wake-up */
+#define TEACHER_REST_S   30   /* of a job that its teacher did not answer: as the breaker rests */
 #define MAINTAIN_MS      5000
 #define LOOKS_MAX        4 /* a job moves by itself a few times at most in a row */
 #define ANSWER_MAX_BYTES ((size_t)16 << 20)
@@ -38,6 +39,7 @@ struct seat {
 
 struct gdfo_sched {
     struct gdfo_job_deps deps;
+    struct gdfo_remotes *remotes; /* those of deps, whose rows are written at start */
     struct gdfo_lock *lock;
     struct gdfo_cond *changed;
     struct gdfo_predict *predictions[PREDICTIONS_MAX]; /* ring */
@@ -208,15 +210,25 @@ static struct seat *seat_of(struct gdfo_sched *s, int64_t jid)
     return NULL;
 }
 
-/* Paused by a full disk; or a job whose last words met one: its row says that it runs, and nobody
- * runs it. With the lock held, so that nobody claims or asks between look and move. */
+/* Whether what paused a job is gone, or may be: a teacher is asked again after its rest. */
+static int may_go_on(const struct gdfo_store_job *job, int is_short)
+{
+    const int64_t now = gdfo_clk_wall_ms(gdfo_clk_system()) / 1000;
+    return strcmp(job->reason, "disk_full") == 0
+               ? !is_short
+               : strcmp(job->reason, "teacher_down") == 0 && !is_short &&
+                     now - job->updated_at >= TEACHER_REST_S;
+}
+
+/* Paused by a full disk or a silent teacher; or a job whose last words met one: its row says that
+ * it runs, and nobody runs it. With the lock held, so that nobody claims or asks between look and
+ * move. */
 static enum gdfo_status go_on(struct gdfo_sched *s, const struct gdfo_store_job *job,
                               struct gdfo_error *err)
 {
     int is_short = gdfo_store_is_short(s->deps.store);
     struct gdfo_store_move m = gdfo_job_stopped_move(job->status, is_short);
-    if (job->status == GDFO_JOB_PAUSED ? is_short || strcmp(job->reason, "disk_full") != 0
-                                       : seat_of(s, job->jid) != NULL) {
+    if (job->status == GDFO_JOB_PAUSED ? !may_go_on(job, is_short) : seat_of(s, job->jid) != NULL) {
         return GDFO_STATUS_OK;
     }
     if (m.to == GDFO_JOB_QUEUED) {
@@ -225,7 +237,7 @@ static enum gdfo_status go_on(struct gdfo_sched *s, const struct gdfo_store_job 
     return gdfo_store_job_set_state(s->deps.store, job->jid, &m, NULL, NULL, err);
 }
 
-/* What a full disk stopped goes on by itself once there is room. */
+/* What a full disk or a silent teacher stopped goes on by itself. */
 static void go_on_all(struct gdfo_sched *s, enum gdfo_job_status state)
 {
     struct gdfo_error err = {0};
@@ -433,6 +445,9 @@ static enum gdfo_status recover(struct gdfo_sched *s, struct gdfo_error *err)
                  (long long)found.unknown_calls);
         status = gdfo_job_register_teachers(s->deps.store, s->deps.models, err);
     }
+    if (status == GDFO_STATUS_OK) {
+        status = gdfo_remotes_register(s->remotes, s->deps.store, err);
+    }
     return status;
 }
 
@@ -476,7 +491,8 @@ enum gdfo_status gdfo_sched_start(struct gdfo_sched **out, struct gdfo_store *st
     if (!s) {
         return gdfo_error_no_memory(err, "scheduler");
     }
-    s->deps = (struct gdfo_job_deps){store, models, pool, gdfo_clk_system()};
+    s->deps = (struct gdfo_job_deps){store, models, pool, gdfo_clk_system(), config->remotes};
+    s->remotes = config->remotes;
     s->stop_ms = config->stop_ms;
     s->lock = gdfo_lock_create();
     s->changed = gdfo_cond_create();

@@ -16,10 +16,12 @@ struct gdfo_sched;
 struct gdfo_store;
 struct gdfo_models;
 struct gdfo_pool;
+struct gdfo_remotes;
 
 struct gdfo_sched_config {
-    unsigned n_workers; /* 1..256 */
-    int64_t stop_ms;    /* patience of gdfo_sched_drain for calls in flight */
+    unsigned n_workers;           /* 1..256 */
+    int64_t stop_ms;              /* patience of gdfo_sched_drain for calls in flight */
+    struct gdfo_remotes *remotes; /* teachers over HTTP, borrowed until stop; NULL: none */
 };
 
 /* store, models and pool are borrowed until stop. Recovers what a crash left before the first

@@ -322,16 +322,21 @@ enum gdfo_status gdfo_store_job_counts(struct gdfo_store *s, int64_t counts[GDFO
 }
 
 /* The one number that a statement says of a job; 0 where it finds none. */
-static enum gdfo_status read_number(struct gdfo_store *s, enum gdfo_sql sql, int64_t jid,
+struct number { /* a row's, or what stands for none */
+    enum gdfo_sql sql;
+    int64_t fallback;
+};
+
+static enum gdfo_status read_number(struct gdfo_store *s, struct number what, int64_t jid,
                                     int64_t *out, struct gdfo_error *err)
 {
     struct gdfo_db *db;
     struct gdfo_query q;
     enum gdfo_status status = gdfo_read_begin(s, &db, err);
     if (status == GDFO_STATUS_OK) {
-        q = gdfo_query(db, sql);
+        q = gdfo_query(db, what.sql);
         gdfo_query_int(&q, jid);
-        status = gdfo_query_one_int(&q, 0, out, err);
+        status = gdfo_query_one_int(&q, what.fallback, out, err);
         gdfo_read_end(s, db);
     }
     return status;
@@ -340,11 +345,17 @@ static enum gdfo_status read_number(struct gdfo_store *s, enum gdfo_sql sql, int
 enum gdfo_status gdfo_store_job_queue_position(struct gdfo_store *s, int64_t jid, int64_t *out,
                                                struct gdfo_error *err)
 {
-    return read_number(s, GDFO_SQL_JOB_POSITION, jid, out, err);
+    return read_number(s, (struct number){GDFO_SQL_JOB_POSITION, 0}, jid, out, err);
 }
 
 enum gdfo_status gdfo_store_job_first_call(struct gdfo_store *s, int64_t jid, int64_t *out,
                                            struct gdfo_error *err)
 {
-    return read_number(s, GDFO_SQL_CALL_FIRST_MS, jid, out, err);
+    return read_number(s, (struct number){GDFO_SQL_CALL_FIRST_MS, 0}, jid, out, err);
+}
+
+enum gdfo_status gdfo_store_job_last_epoch(struct gdfo_store *s, int64_t jid, int64_t *out,
+                                           struct gdfo_error *err)
+{
+    return read_number(s, (struct number){GDFO_SQL_CALL_LAST_EPOCH, -1}, jid, out, err);
 }

@@ -35,5 +35,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_store_job_queue_position(struct gdfo_store *
 /* When the job's first call was intended, unix time in ms; 0: it has made none. */
 GDFO_MUST_USE enum gdfo_status gdfo_store_job_first_call(struct gdfo_store *s, int64_t jid,
                                                          int64_t *out, struct gdfo_error *err);
+/* The teacher's epoch at the job's last call; -1: it has made none. */
+GDFO_MUST_USE enum gdfo_status gdfo_store_job_last_epoch(struct gdfo_store *s, int64_t jid,
+                                                         int64_t *out, struct gdfo_error *err);
 
 #endif

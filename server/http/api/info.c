@@ -3,6 +3,7 @@
 #include "server/http/api/api.h"
 #include "server/http/http.h"
 #include "server/store/store_teacher.h"
+#include "server/teacher/exchange.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -72,7 +73,12 @@ void gdfo_api_info(struct gdfo_request *r)
     write_limits(r, &w);
     write_method_names(r, &w);
     gdfo_json_open(&w, "adapters", '[');
-    gdfo_json_put_str(&w, NULL, "embedded");
+    for (size_t i = 0; gdfo_teacher_adapter(i); i++) {
+        gdfo_json_put_str(&w, NULL, gdfo_teacher_adapter(i)->name);
+    }
+    for (size_t i = 0; gdfo_remote_adapter(i); i++) {
+        gdfo_json_put_str(&w, NULL, gdfo_remote_adapter(i)->name);
+    }
     gdfo_json_close(&w, ']');
     gdfo_json_close(&w, '}');
 }

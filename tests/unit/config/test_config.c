@@ -334,12 +334,15 @@ static void sections_that_cannot_be_served_are_faults(void **state)
                  "[student s]\nfile = ../secret.gguf\n"
                  "[teacher b/c]\n");
     settle(f, (const char *const[]){"HOME=/home/a", NULL});
-    check_faults(f, 6,
+    check_faults(f, 7,
                  "t.conf:3: unknown option 'modle'; nearest is 'model'\n"
                  "t.conf:4: [teacher a] stands there already\n"
                  "t.conf:8: [teacher b/c]; want [section], [teacher NAME] or [student NAME]\n"
-                 "[teacher a]: adapter is 'vllm'; this build has: embedded\n"
-                 "[teacher a]: model is missing: the stem of a file in models.dir\n"
+                 "[teacher a]: model is missing: the stem of a file in models.dir, or over HTTP "
+                 "the name that the server knows\n"
+                 "[teacher a]: base_url is missing: https://host[:port]\n"
+                 "[teacher a]: local is missing: a model in models.dir with the teacher's "
+                 "tokenizer\n"
                  "[student s]: file is '../secret.gguf'; want a file's name in models.dir\n");
 }
 
@@ -481,7 +484,11 @@ static void shown_values_can_be_read_back(void **state)
     struct gdfo_config *again = gdfo_config_create();
     struct gdfo_buf out;
     gdfo_buf_init(&out, 1 << 16);
-    read_text(f, "[http]\nport = 99\n[teacher t]\nmodel = m\n[student s]\nfile = f.gguf\n");
+    read_text(f, "[http]\nport = 99\n[teacher t]\nmodel = m\n[student s]\nfile = f.gguf\n"
+                 "[teacher far]\nadapter = oip\nmodel = org/big one\nlocal = m\n"
+                 "base_url = http://10.0.0.1:9, http://10.0.0.2:9\nallow_cidrs = 10.0.0.0/8\n"
+                 "secret_ref = env:KEY\nmax_inflight = 33\nidempotent = true\n"
+                 "options.format = json\n");
     ARGS("--log.level=warn", "--data.dir=/d");
     ENV("GDFO_LOG_FORMAT=json");
     settle(f, (const char *const[]){NULL});
@@ -498,6 +505,15 @@ static void shown_values_can_be_read_back(void **state)
     assert_string_equal(again->models_dir, "/d/models");
     assert_string_equal(again->teachers[0].model, "m");
     assert_string_equal(again->students[0].file, "f.gguf");
+    assert_string_equal(again->teachers[1].adapter, "oip");
+    assert_string_equal(again->teachers[1].model, "org/big one");
+    assert_string_equal(again->teachers[1].base_url, "http://10.0.0.1:9, http://10.0.0.2:9");
+    assert_string_equal(again->teachers[1].secret_ref, "env:KEY");
+    assert_int_equal(again->teachers[1].max_inflight, 33);
+    assert_int_equal(again->teachers[1].idempotent, 1);
+    assert_int_equal(again->teachers[1].n_options, 1);
+    assert_string_equal(again->teachers[1].options[0].name, "format");
+    assert_string_equal(again->teachers[1].options[0].value, "json");
     gdfo_buf_deinit(&out);
     gdfo_mem_free(again);
 }
