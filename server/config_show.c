@@ -37,11 +37,10 @@ void gdfo_config_show_help(struct gdfo_buf *out)
     }
     gdfo_buf_add(out, "[teacher NAME]   adapter (embedded), model: the stem of a file in"
                       " models.dir\n"
-                      "                 over HTTP: adapter (oip vllm sglang openai-text), model as"
-                      " its server names it, local,\n"
-                      "                 base_url, allow_cidrs, secret_ref, ca_file, max_inflight,"
-                      " timeout_ms, idempotent,\n"
-                      "                 requests_per_minute, tokens_per_minute, options.KEY\n"
+                      "[teacher NAME]   of another server: adapter, model as its server names it,"
+                      " local, base_url, allow_cidrs, secret_ref, ca_file, max_inflight,"
+                      " timeout_ms, idempotent, requests_per_minute, tokens_per_minute,"
+                      " options.KEY (CONFIG.md)\n"
                       "[student NAME]   file: the name of a file in models.dir\n");
 }
 

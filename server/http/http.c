@@ -39,10 +39,14 @@ struct gdfo_http {
     unsigned port;
     struct MHD_Daemon *daemon;
     int quiesced_fd;        /* -1 while listening */
-    struct gdfo_lock *lock; /* n_parked */
+    struct gdfo_lock *lock; /* of what follows */
     struct gdfo_cond *none_parked;
     size_t n_parked;
+    size_t n_unsent; /* parked once, answered, and not gone out yet */
 };
+
+#define SEND_MS                                                                                    \
+    2000 /* at a stop, for answers to go out: a client may be slow, or not read at all */
 
 struct gdfo_http_config gdfo_http_config_default(void)
 {
@@ -173,6 +177,7 @@ static void unpark(struct gdfo_request *r)
     struct MHD_Connection *connection = r->connection;
     GDFO_LOCK_SCOPE(h->lock);
     h->n_parked--;
+    h->n_unsent++;
     MHD_resume_connection(connection); /* from here on the request is the http thread's */
     gdfo_cond_broadcast(h->none_parked);
 }
@@ -278,6 +283,13 @@ static enum MHD_Result on_access(ACCESS_PARAMETERS) /* NOLINT(readability-functi
     return result;
 }
 
+static void note_sent(struct gdfo_http *h)
+{
+    GDFO_LOCK_SCOPE(h->lock);
+    h->n_unsent--;
+    gdfo_cond_broadcast(h->none_parked);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
@@ -285,6 +297,9 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     (void)cls;
     (void)connection;
     *con_cls = NULL;
+    if (r && r->unpark) {
+        note_sent(r->http);
+    }
     if (r && r->is_begun) {
         gdfo_log_context("req", r->id);
         gdfo_log(r->method == GDFO_METHOD_GET ? GDFO_LOG_DEBUG : GDFO_LOG_INFO, "http",
@@ -424,6 +439,7 @@ void gdfo_http_quiesce(struct gdfo_http *h)
 
 void gdfo_http_stop(struct gdfo_http *h)
 {
+    int64_t end_ms;
     if (!h) {
         return;
     }
@@ -431,6 +447,11 @@ void gdfo_http_stop(struct gdfo_http *h)
     gdfo_lock_acquire(h->lock);
     while (h->n_parked > 0) { /* stopping with one suspended is undefined in the library */
         gdfo_cond_wait(h->none_parked, h->lock);
+    }
+    end_ms = gdfo_clk_monotonic_ms(gdfo_clk_system()) + SEND_MS;
+    while (h->n_unsent > 0 && end_ms > gdfo_clk_monotonic_ms(gdfo_clk_system())) {
+        GDFO_IGNORE(gdfo_cond_wait_ms(h->none_parked, h->lock,
+                                      end_ms - gdfo_clk_monotonic_ms(gdfo_clk_system())));
     }
     gdfo_lock_release(h->lock);
     MHD_stop_daemon(h->daemon);
