@@ -284,6 +284,46 @@ def oip_answers():
     yield 'nan', b'\4' + struct.pack('<H', len(head)) + head + struct.pack('<12f', *numbers[:11], float('nan')) + bytes(48)
 
 
+def openai_answers():
+    def token(text, lp, **more):
+        return dict(token=text, bytes=list(text.encode()), logprob=lp, **more)
+
+    def chat(*top, content=' great', **more):
+        choice = dict(message=dict(content=content), logprobs=dict(content=[dict(token(content, -0.5), top_logprobs=top)]))
+        return json.dumps(dict(model='m', choices=[choice], usage=dict(prompt_tokens=9, completion_tokens=1), **more)).encode()
+
+    def completions(top):
+        return json.dumps(dict(choices=[dict(text=' bad', logprobs=dict(top_logprobs=top))])).encode()
+
+    topk, hard, probe, refused = 0x10, 0x00, 0x20, 0x60
+    great, bad = token(' great', -0.5), token(' bad', -2.25)
+    yield 'chat', bytes([topk]) + chat(great, bad, id='c', system_fingerprint='fp')
+    yield 'chat_bytes', bytes([topk]) + chat(token('\u00e9', -1), dict(token='?', bytes=[195, 169], logprob=-2), dict(great, bytes=None))
+    yield 'chat_faults', bytes([topk]) + chat(dict(great, bytes=[300]), dict(logprob=1), content='')
+    yield 'chat_zeros', bytes([topk]) + chat(token(' great', 0), token(' bad', 0))
+    yield 'chat_twice', bytes([topk]) + chat(great, great)
+    yield 'chat_huge', bytes([topk]) + chat(great, bad).replace(b'-2.25', b'-2e400')
+    yield 'hard', bytes([hard]) + json.dumps(dict(choices=[dict(message=dict(content=' bad \n'), logprobs=None)])).encode()
+    yield 'hard_none', bytes([topk]) + json.dumps(dict(choices=[dict(message=dict(content=None))])).encode()
+    yield 'object', bytes([topk + 1]) + completions([{' great': -0.5, ' bad': -2, '': -3}])
+    yield 'lists', bytes([topk + 1]) + completions([[great, bad]])
+    yield 'list', bytes([topk + 1]) + completions([great, bad])
+    yield 'same_key', bytes([topk + 1]) + b'{"choices":[{"logprobs":{"top_logprobs":[{" a":-1," a":-2}]}}]}'
+    llama = dict(content=' great', tokens_evaluated=5, tokens_predicted=1, truncated=True, timings=dict(cache_n=9))
+    yield 'llamacpp', bytes([topk + 2]) + json.dumps(dict(llama, completion_probabilities=[dict(great, top_logprobs=[great, bad])])).encode()
+    yield 'llamacpp_old', bytes([topk + 2]) + json.dumps(dict(llama, completion_probabilities=[dict(probs=[
+        dict(tok_str=' great', prob=0.5), dict(tok_str=' bad', prob=0)])])).encode()
+    yield 'html', bytes([topk]) + b'<html>\xff'
+    yield 'cut', bytes([topk]) + chat(great, bad)[:-30]
+    yield 'probe', bytes([probe]) + chat(great, bad)
+    yield 'probe_models', bytes([probe]) + json.dumps(dict(data=[dict(id='a'), dict(id='m', max_model_len=99), 3])).encode()
+    yield 'probe_other', bytes([probe]) + json.dumps(dict(data=[dict(id='a\u001b'), dict(id=7), 3])).encode()
+    yield 'probe_props', bytes([probe + 2]) + json.dumps(dict(default_generation_settings=dict(n_ctx=64), build_info='b1')).encode()
+    yield 'probe_refused', bytes([refused]) + b'{"error":{"message":"use max_completion_tokens","param":"temperature"}}'
+    yield 'probe_top', bytes([refused]) + b'{"message":"logprobs of 20 are greater than max allowed: 5"}'
+    yield 'error', bytes([topk]) + b'{"error":{"message":"gone\\u001b"}}'
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -293,7 +333,7 @@ def main():
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
                            ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs()),
                            ('net_verdict', net_verdicts()), ('oip_request', oip_requests()),
-                           ('adapter_oip', oip_answers())):
+                           ('adapter_oip', oip_answers()), ('adapter_openai_text', openai_answers())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:
