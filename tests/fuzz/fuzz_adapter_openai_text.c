@@ -94,7 +94,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     } else {
         profile.score = kind & 0x10 ? GDFO_SCORE_TOPK : GDFO_SCORE_HARD;
         decode(ops, &setup, &a);
-        profile.score = 0; /* not known: whatever stands there is read */
+        profile =
+            (struct gdfo_remote_profile){.soft = GDFO_SOFT_NONE}; /* score not known: all is read */
         decode(ops, &setup, &a);
     }
     gdfo_mem_free(options);

@@ -117,6 +117,15 @@ static void completions_ask_for_five(void **state)
                                "was\",\"max_tokens\":1,\"temperature\":0,\"logprobs\":5}");
 }
 
+static void completions_ask_for_no_more_than_an_object_holds(void **state)
+{
+    (void)state;
+    start("completions");
+    set("top", "4096");
+    gdfo_test_ok(bench.ops->encode(&bench.setup, &bench.block, &bench.x, &bench.err), &bench.err);
+    assert_non_null(strstr(bench.x.body.data, "\"logprobs\":1000}"));
+}
+
 static void llamacpp_has_its_own_route(void **state)
 {
     (void)state;
@@ -358,6 +367,11 @@ static void llamacpp_is_read_in_both_its_shapes(void **state)
           ":\" a\",\"prob\":0}]}]}",
           (struct value){log(0.5), GDFO_CELL_EXACT}, (struct value){log(0.25), GDFO_CELL_EXACT},
           (struct value){-9999, GDFO_CELL_FLOORED});
+    /* llama.cpp says the least float for a probability of 0 */
+    reads("{\"content\":\" great\",\"completion_probabilities\":[{\"top_logprobs\":[" TOKEN(
+              " great", "-0.0") "," TOKEN(" bad", "-3.4028234663852886e+38") "]}]}",
+          (struct value){0, GDFO_CELL_EXACT}, (struct value){-9999, GDFO_CELL_FLOORED},
+          (struct value){-9999, GDFO_CELL_CENSORED});
 }
 
 #define SAID(text) "{\"choices\":[{\"message\":{\"content\":" text "},\"logprobs\":null}]}"
@@ -603,6 +617,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(chat_is_one_user_message, teardown),
         cmocka_unit_test_teardown(completions_ask_for_five, teardown),
+        cmocka_unit_test_teardown(completions_ask_for_no_more_than_an_object_holds, teardown),
         cmocka_unit_test_teardown(llamacpp_has_its_own_route, teardown),
         cmocka_unit_test_teardown(what_a_server_does_not_take_is_left_out, teardown),
         cmocka_unit_test_teardown(what_text_cannot_carry_is_refused, teardown),

@@ -25,7 +25,8 @@ static const struct gdfo_opt options[] = {
      "chat|completions|llamacpp",
      "route: /v1/chat/completions, /v1/completions, or llama.cpp's own /completion"},
     {"top", GDFO_OPT_INT, offsetof(struct gdfo_openai_options, top), "0", 0, TOP_MAX, NULL,
-     "log-probabilities asked of one answer; 0 = 20 of chat, 5 of completions, 512 of llamacpp"},
+     "log-probabilities asked of one answer; 0 = 20 of chat, 5 of completions (which take 1000 at "
+     "most), 512 of llamacpp"},
     {"max_tokens_field", GDFO_OPT_ENUM, offsetof(struct gdfo_openai_options, max_tokens_field),
      "max_tokens", 0, 0, "max_tokens|max_completion_tokens",
      "name of the field that asks for one token; the probe changes it when the server says so"},

@@ -56,7 +56,7 @@ static int is_container(const struct gdfo_json *v)
     return v && (gdfo_json_type(v) == GDFO_JSON_ARRAY || gdfo_json_type(v) == GDFO_JSON_OBJECT);
 }
 
-static enum gdfo_verdict read_choice(struct gdfo_openai_reading *out, enum gdfo_openai_api api,
+static enum gdfo_verdict read_choice(struct gdfo_openai_reading *out, int api,
                                      const struct gdfo_json *root, struct gdfo_error *err)
 {
     const struct gdfo_json *choices = array_of(root, "choices");
@@ -267,8 +267,8 @@ static int64_t text_bytes(const struct gdfo_remote_block *b)
                      (r->text_prompts ? r->text_prompts[b->first_prompt].n + 1 : 0));
 }
 
-static void take_usage(const struct gdfo_remote_block *b, enum gdfo_openai_api api,
-                       const struct gdfo_json *root, struct gdfo_usage *out)
+static void take_usage(const struct gdfo_remote_block *b, int api, const struct gdfo_json *root,
+                       struct gdfo_usage *out)
 {
     const struct gdfo_json *usage = gdfo_answer_get(root, "usage", GDFO_JSON_OBJECT);
     if (api == GDFO_OPENAI_API_LLAMACPP) {
@@ -320,7 +320,9 @@ static enum gdfo_verdict take(const struct gdfo_remote_setup *setup,
     if (v != GDFO_VERDICT_OK) {
         return v;
     }
-    if (!r->top && setup->profile->score == GDFO_SCORE_TOPK) { /* the two kinds do not compare */
+    /* The two kinds of score do not compare. llama.cpp leaves them out too where the emitted token
+       is half a character. */
+    if (!r->top && setup->profile->score == GDFO_SCORE_TOPK) {
         return gdfo_answer_fault(err, GDFO_VERDICT_BAD,
                                  "the answer has no log-probabilities; the probe had them");
     }

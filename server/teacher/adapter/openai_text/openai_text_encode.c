@@ -3,14 +3,17 @@
 
 #include <string.h>
 
-#define BYTES_PER_TOKEN 512 /* of JSON: one returned token with its text and its bytes' numbers */
-#define ECHO_BYTES      6  /* llama.cpp's server repeats the prompt: of a byte as much as \\u0020 */
-#define TEMPLATE_TOKENS 64 /* ours: what a chat template puts around one message */
+#define BYTES_PER_TOKEN 512  /* of JSON: one returned token with its text and its bytes' numbers */
+#define ECHO_BYTES      6    /* llama.cpp's server repeats the prompt, escaped */
+#define TOP_MAX_MEMBERS 1000 /* of an object text -> lp: answer.h reads no wider one */
+#define TEMPLATE_TOKENS 64   /* ours: what a chat template puts around one message */
 
 uint32_t gdfo_openai_top(const struct gdfo_openai_options *o)
 {
     static const uint32_t usual[] = {20, 5, 512}; /* OpenAI's ceilings; llama.cpp has none */
-    return o->top > 0 ? (uint32_t)o->top : usual[o->api];
+    const uint32_t top = o->top > 0 ? (uint32_t)o->top : usual[o->api];
+    const uint32_t most = o->api == GDFO_OPENAI_API_COMPLETIONS ? TOP_MAX_MEMBERS : UINT32_MAX;
+    return top < most ? top : most;
 }
 
 int gdfo_openai_wants_top(const struct gdfo_remote_setup *setup)

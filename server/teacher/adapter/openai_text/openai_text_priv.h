@@ -54,8 +54,10 @@ GDFO_MUST_USE enum gdfo_verdict gdfo_openai_read(struct gdfo_openai_reading *out
                                                  const struct gdfo_json *root,
                                                  struct gdfo_error *err);
 
-/* What the returned tokens say of n forms. lp, flags: [n], caller's storage; NaN on entry, and NaN
- * left where a form was not returned. *least: the least lp that was. */
+/*
+ * What the returned tokens say of n forms: cells->lp and flags, NaN on entry and left so where a
+ * form was not returned; cells may be NULL where n is 0. *least: the least lp that was.
+ */
 GDFO_MUST_USE enum gdfo_verdict gdfo_openai_take_top(const struct gdfo_json *top,
                                                      const struct gdfo_text *forms, uint32_t n,
                                                      struct gdfo_remote_cells *cells, float *least,
