@@ -333,6 +333,16 @@ static enum gdfo_status check_masked(const struct gdfo_job_parts *p,
     return status;
 }
 
+static enum gdfo_status check_rows(const struct gdfo_job_parts *p, struct gdfo_error *err)
+{
+    return p->spec->ops->needs_soft_rows && gdfo_teacher_caps(p->teacher)->soft == GDFO_SOFT_NONE
+               ? gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
+                                "method %s searches soft prompt rows, and this teacher takes text "
+                                "alone; want method head",
+                                p->spec->ops->name)
+               : GDFO_STATUS_OK;
+}
+
 static enum gdfo_status check_layers(const struct gdfo_job_parts *p, struct gdfo_error *err)
 {
     return p->spec->ops->needs_layers && !gdfo_teacher_caps(p->teacher)->can_inject_layers
@@ -368,10 +378,13 @@ static enum gdfo_status make_forms(struct gdfo_job_parts *p, struct gdfo_error *
         return status;
     }
     p->label_ids = gdfo_mem_array(p->forms->n, sizeof *p->label_ids);
-    if (!p->label_ids) {
+    p->form_texts = gdfo_mem_array(p->forms->n, sizeof *p->form_texts);
+    if (!p->label_ids || !p->form_texts) {
         return gdfo_error_no_memory(err, "label forms");
     }
     for (size_t i = 0; i < p->forms->n; i++) {
+        const char *text = p->forms->items[i].text;
+        p->form_texts[i] = (struct gdfo_text){text, strlen(text)};
         p->label_ids[i].n_ids = p->forms->items[i].n_ids;
         memcpy(p->label_ids[i].ids, p->forms->items[i].ids,
                p->forms->items[i].n_ids * sizeof(int32_t));
@@ -443,6 +456,9 @@ enum gdfo_status gdfo_job_parts_build(struct gdfo_job_parts *p, const struct gdf
         status = check_masked(p, deps, err);
     }
     if (status == GDFO_STATUS_OK) {
+        status = check_rows(p, err);
+    }
+    if (status == GDFO_STATUS_OK) {
         status = check_layers(p, err);
     }
     if (status == GDFO_STATUS_OK) {
@@ -459,6 +475,7 @@ void gdfo_job_parts_deinit(struct gdfo_job_parts *p)
     gdfo_job_texts_deinit(&p->train);
     gdfo_job_texts_deinit(&p->dev);
     gdfo_mem_free(p->label_ids);
+    gdfo_mem_free(p->form_texts);
     gdfo_forms_destroy(p->forms);
     gdfo_teacher_close(p->teacher);
     if (p->models) {

@@ -62,6 +62,7 @@ struct gdfo_job_parts {
     int is_same_model;
     struct gdfo_forms *forms;         /* words with labels and warnings */
     struct gdfo_label_ids *label_ids; /* the same for the teacher */
+    struct gdfo_text *form_texts;     /* and as words, for teachers that know no tokens */
     struct gdfo_job_texts train, dev;
     enum gdfo_position position;
     char student_name[GDFO_STORE_NAME_BYTES];

@@ -308,7 +308,8 @@ static struct gdfo_score_req request_of(const struct prediction *p, const struct
                                  .n_examples = p->texts.n,
                                  .cue = {cue, strlen(cue)},
                                  .forms = p->parts.label_ids,
-                                 .n_forms = (uint32_t)p->parts.forms->n};
+                                 .n_forms = (uint32_t)p->parts.forms->n,
+                                 .form_texts = p->parts.form_texts};
     if (v->n_prompt_tokens > 0) {
         req.rows = v->rows;
         req.n_prompt_tokens = v->n_prompt_tokens;

@@ -194,6 +194,7 @@ static void fill_env(struct run *r)
     e->stack = r->stack;
     e->task = p->task;
     e->forms = p->label_ids;
+    e->form_texts = p->form_texts;
     e->n_forms = (uint32_t)p->forms->n;
     e->cue = (struct gdfo_text){gdfo_task_cue(p->task), strlen(gdfo_task_cue(p->task))};
     e->position = p->position;

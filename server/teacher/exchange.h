@@ -77,6 +77,7 @@ struct gdfo_remote_profile {
     uint32_t max_ids;       /* next-token ids that one cell may ask for */
     uint32_t max_prompts, max_examples, max_cells; /* of one exchange; cells count trie nodes too */
     int has_hidden, has_logits;
+    int reuses_text;     /* keeps a text's keys and values for the next prompt: suffix is cheap */
     int takes_binary;    /* oip: binary tensors */
     int takes_many;      /* oip: soft_prompt of rank 3 */
     int bos_before_soft; /* vllm chat: the template puts tokens before the rows */

@@ -5,6 +5,7 @@
  * together and answered in any order; a block's numbers go to their own place, so the result does
  * not depend on who answered first. The net sends again what may be sent again.
  */
+#include "common/hash.h"
 #include "common/mem.h"
 #include "server/model/model.h"
 #include "server/model/tokenizer/tokenizer.h"
@@ -62,13 +63,26 @@ static void remote_probe(const void *self, struct gdfo_teacher_caps *caps)
     caps->soft = p->soft;
     caps->d_model = p->d_model;
     caps->max_positions = p->max_positions;
-    caps->max_anchors = p->max_ids > GDFO_LABEL_IDS_MAX
+    caps->max_anchors = p->max_ids > GDFO_LABEL_IDS_MAX && p->score >= GDFO_SCORE_LABELS
                             ? p->max_ids - GDFO_LABEL_IDS_MAX /* the rest is the labels' */
                             : 0;
     caps->max_anchors = caps->max_anchors < GDFO_ANCHORS_MAX ? caps->max_anchors : GDFO_ANCHORS_MAX;
     caps->has_hidden = p->has_hidden;
-    caps->reuses_text = 0;
+    caps->reuses_text = p->reuses_text;
     memcpy(caps->identity, t->identity, sizeof caps->identity);
+}
+
+/* A teacher that takes text alone is matched by words: any number that is this word's own. */
+static void name_word(struct gdfo_text text, struct gdfo_label_ids *out)
+{
+    unsigned char digest[GDFO_SHA256_BYTES];
+    uint32_t id = 0;
+    gdfo_sha256(text.s, text.n, digest);
+    for (int i = 0; i < 4; i++) {
+        id = (id << 8) | digest[i];
+    }
+    out->ids[0] = (int32_t)(id >> 1);
+    out->n_ids = 1;
 }
 
 static enum gdfo_status remote_tokenize(const void *self, struct gdfo_text text,
@@ -77,6 +91,10 @@ static enum gdfo_status remote_tokenize(const void *self, struct gdfo_text text,
     const struct remote_teacher *t = self;
     struct gdfo_ids ids = {0};
     enum gdfo_status status;
+    if (t->profile.soft == GDFO_SOFT_NONE) {
+        name_word(text, out);
+        return GDFO_STATUS_OK;
+    }
     if (!t->local) {
         return gdfo_error_set(err, GDFO_STATUS_UNSUPPORTED,
                               "teacher %s: its tokens are not known here; name a local model with "

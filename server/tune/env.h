@@ -42,6 +42,7 @@ struct gdfo_tune_env {
     const struct gdfo_task *task;
     const struct gdfo_label_ids *forms; /* [n_forms]: the teacher's tokens of every label word */
     uint32_t n_forms;
+    const struct gdfo_text *form_texts; /* [n_forms] the same as text; NULL: not known */
     struct gdfo_text cue;
     enum gdfo_position position;     /* resolved, never AUTO */
     int is_added;                    /* rows are added to placeholders (struct gdfo_score_req) */

@@ -161,6 +161,7 @@ static enum gdfo_status ask_chunk(struct gdfo_evaluator *e, const struct gdfo_qu
                                  .cue = q->cue,
                                  .forms = env->forms,
                                  .n_forms = env->n_forms,
+                                 .form_texts = env->form_texts,
                                  .anchor_ids = e->anchor_ids,
                                  .n_anchors = e->n_anchors,
                                  .want_hidden = q->want_hidden};

@@ -150,6 +150,7 @@ static void write_parameters(struct gdfo_json_writer *w, const struct gdfo_serve
     gdfo_json_open(w, "parameters", '{');
     gdfo_json_put_str(w, "contract", GDFO_OIP_CONTRACT);
     gdfo_json_put_str(w, "grid", "f32");
+    gdfo_json_put_str(w, "kv_reuse", "both");
     gdfo_json_put_str(w, "sha256", m->entry->sha256);
     if (is_loaded) {
         gdfo_json_put_str(w, "precision", gdfo_precision_name(m->precision));

@@ -112,6 +112,7 @@ static enum gdfo_status take_model(const struct gdfo_json *root,
     const struct gdfo_json *parameters = gdfo_answer_get(root, "parameters", GDFO_JSON_OBJECT);
     const char *sha256 = gdfo_answer_str(parameters, "sha256");
     const char *precision = gdfo_answer_str(parameters, "precision");
+    const char *kept = gdfo_answer_str(parameters, "kv_reuse");
     const size_t n_server = strlen(profile->server);
     int64_t positions = 0;
     enum gdfo_status status = take_width(root, profile, err);
@@ -130,6 +131,8 @@ static enum gdfo_status take_model(const struct gdfo_json *root,
     if (gdfo_answer_count(parameters, "max_positions", &positions) && positions <= 1 << 24) {
         profile->max_positions = (uint32_t)positions;
     }
+    profile->reuses_text =
+        kept && (strcmp(kept, "both") == 0 || strcmp(kept, "text") == 0); /* where it says */
     profile->soft = GDFO_SOFT_SPLICED;
     profile->score = GDFO_SCORE_LABELS;
     profile->grid = GDFO_GRID_F32;
