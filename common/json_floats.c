@@ -164,7 +164,7 @@ static int add_end(struct walk *w)
         }
         out->ends = ends;
     }
-    gdfo_buf_addf(&w->rest, "%zu", out->n_arrays);
+    gdfo_buf_addf(&w->rest, "%zu ", out->n_arrays); /* what follows is no digit of it */
     out->ends[out->n_arrays++] = out->n_values;
     return 1;
 }

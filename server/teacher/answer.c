@@ -16,6 +16,7 @@
 #define LP_MAX       1e-3       /* a log-probability above this is nonsense */
 #define ERROR_VALUES 2000
 
+GDFO_PRINTF(2, 0)
 static void set_words(struct gdfo_error *err, const char *fmt, va_list args)
 {
     char text[GDFO_ERROR_TEXT_MAX];

@@ -1,5 +1,6 @@
 #include "server/teacher/exchange_write.h"
 
+#include "common/mem.h"
 #include "common/parse.h"
 
 #include <math.h>
@@ -15,38 +16,52 @@ static int is_unreserved(unsigned char c)
            (c != '\0' && strchr("-._~", c));
 }
 
-static size_t encode_name(char *out, size_t cap, const char *name)
+static void add_encoded(struct gdfo_buf *path, const char *name)
 {
-    size_t n = 0;
-    for (size_t i = 0; name[i] != '\0' && n + 4 <= cap; i++) {
-        const unsigned char c = (unsigned char)name[i];
-        n += (size_t)snprintf(out + n, cap - n, is_unreserved(c) ? "%c" : "%%%02X", c);
+    for (; *name != '\0'; name++) {
+        const unsigned char c = (unsigned char)*name;
+        if (is_unreserved(c)) {
+            gdfo_buf_addc(path, *name);
+        } else {
+            gdfo_buf_addf(path, "%%%02X", c);
+        }
     }
-    return n;
+}
+
+static enum gdfo_status put_path(struct gdfo_exchange *out, const char *path, const char *name,
+                                 struct gdfo_error *err)
+{
+    const char *hole = strstr(path, "%s");
+    struct gdfo_buf whole;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    gdfo_buf_init(&whole, sizeof out->path - 1);
+    gdfo_buf_addn(&whole, path, hole ? (size_t)(hole - path) : strlen(path));
+    if (hole) {
+        add_encoded(&whole, name);
+        gdfo_buf_add(&whole, hole + 2);
+    }
+    if (gdfo_buf_ok(&whole)) {
+        memcpy(out->path, whole.data, whole.len + 1);
+    } else {
+        status =
+            gdfo_error_set(err, GDFO_STATUS_LIMIT,
+                           "the model's name has %zu bytes, too many for a path", strlen(name));
+    }
+    gdfo_buf_deinit(&whole);
+    return status;
 }
 
 enum gdfo_status gdfo_exchange_start(struct gdfo_exchange *out, const char *method,
                                      const char *path, const char *name, struct gdfo_error *err)
 {
-    const char *hole = strstr(path, "%s");
-    const char *rest = hole ? hole + 2 : "";
-    const size_t n_head = hole ? (size_t)(hole - path) : strlen(path);
-    char encoded[sizeof out->path] = "";
-    if (hole) {
-        const size_t n = encode_name(encoded, sizeof encoded, name);
-        if (n + n_head + strlen(rest) + 4 > sizeof out->path) {
-            return gdfo_error_set(err, GDFO_STATUS_LIMIT,
-                                  "the model's name has %zu bytes, too many for a path",
-                                  strlen(name));
-        }
-    }
-    GDFO_IGNORE(
-        snprintf(out->path, sizeof out->path, "%.*s%s%s", (int)n_head, path, encoded, rest));
     out->method = method;
     out->n_headers = 0;
     out->tokens = 0;
     out->answer_max = GDFO_EXCHANGE_ANSWER_MAX;
     gdfo_buf_reset(&out->body);
+    if (put_path(out, path, name, err) != GDFO_STATUS_OK) {
+        return GDFO_STATUS_LIMIT;
+    }
     return strcmp(method, "POST") == 0
                ? gdfo_exchange_add_header(out, "content-type", "application/json", err)
                : GDFO_STATUS_OK;
@@ -155,19 +170,27 @@ static size_t find_id(const struct gdfo_ids *ids, int32_t id)
     return i;
 }
 
-static enum gdfo_status add_once(struct gdfo_ids *ids, int32_t id, struct gdfo_error *err)
+/* The ids of one node that are not in the list yet. */
+static enum gdfo_status add_asked(const struct gdfo_remote_block *b, uint32_t node,
+                                  struct gdfo_ids *out, struct gdfo_error *err)
 {
-    return find_id(ids, id) == ids->n ? gdfo_ids_add(ids, id, err) : GDFO_STATUS_OK;
+    enum gdfo_status status = GDFO_STATUS_OK;
+    for (uint32_t i = 0; i < gdfo_remote_n_asked(b, node) && status == GDFO_STATUS_OK; i++) {
+        const int32_t id = gdfo_remote_asked(b, node, i);
+        if (find_id(out, id) == out->n) {
+            status = gdfo_ids_add(out, id, err);
+        }
+    }
+    return status;
 }
 
 enum gdfo_status gdfo_exchange_union(const struct gdfo_remote_block *b, struct gdfo_ids *out,
                                      struct gdfo_error *err)
 {
     enum gdfo_status status = GDFO_STATUS_OK;
-    for (uint32_t k = b->first_node; k < b->first_node + b->n_nodes; k++) {
-        for (uint32_t i = 0; status == GDFO_STATUS_OK && i < gdfo_remote_n_asked(b, k); i++) {
-            status = add_once(out, gdfo_remote_asked(b, k, i), err);
-        }
+    for (uint32_t k = b->first_node; k < b->first_node + b->n_nodes && status == GDFO_STATUS_OK;
+         k++) {
+        status = add_asked(b, k, out, err);
     }
     return status;
 }
@@ -180,4 +203,38 @@ void gdfo_exchange_put_ids(struct gdfo_json_writer *w, const char *key, const in
         gdfo_json_put_int(w, NULL, ids[i]);
     }
     gdfo_json_close(w, ']');
+}
+
+enum gdfo_status gdfo_exchange_sample_init(struct gdfo_exchange_sample *s, uint32_t n_rows,
+                                           uint32_t d_model, const char *text,
+                                           struct gdfo_error *err)
+{
+    memset(s, 0, sizeof *s);
+    s->rows = gdfo_mem_array((size_t)n_rows * d_model + 1, sizeof *s->rows);
+    if (!s->rows) {
+        return gdfo_error_no_memory(err, "a probe");
+    }
+    s->body = (struct gdfo_text){text, strlen(text)};
+    s->asked[0] = 1;
+    s->asked[1] = 2;
+    s->trie.n_nodes = 1;
+    s->trie.nodes[0].asked = s->asked;
+    s->trie.nodes[0].n_asked = 2;
+    s->req = (struct gdfo_score_req){.rows = s->rows,
+                                     .n_prompts = 1,
+                                     .n_prompt_tokens = n_rows,
+                                     .d_model = d_model,
+                                     .position = GDFO_POSITION_PREFIX,
+                                     .bodies = &s->body,
+                                     .n_examples = 1,
+                                     .cue = {"", 0}};
+    s->block = (struct gdfo_remote_block){
+        .req = &s->req, .trie = &s->trie, .n_prompts = 1, .n_examples = 1, .n_nodes = 1};
+    return GDFO_STATUS_OK;
+}
+
+void gdfo_exchange_sample_deinit(struct gdfo_exchange_sample *s)
+{
+    gdfo_mem_free(s->rows);
+    memset(s, 0, sizeof *s);
 }

@@ -41,6 +41,21 @@ GDFO_MUST_USE enum gdfo_status gdfo_exchange_union(const struct gdfo_remote_bloc
 void gdfo_exchange_put_ids(struct gdfo_json_writer *w, const char *key, const int32_t *ids,
                            size_t n);
 
+/* What a probe asks for: one prompt of zero rows, one text, the ids 1 and 2 after it. */
+struct gdfo_exchange_sample {
+    struct gdfo_score_req req;
+    struct gdfo_trie trie;
+    struct gdfo_text body;
+    int32_t asked[2];
+    struct gdfo_remote_block block;
+    float *rows;
+};
+/* Ended by gdfo_exchange_sample_deinit also on failure; s does not move between. */
+GDFO_MUST_USE enum gdfo_status gdfo_exchange_sample_init(struct gdfo_exchange_sample *s,
+                                                         uint32_t n_rows, uint32_t d_model,
+                                                         const char *text, struct gdfo_error *err);
+void gdfo_exchange_sample_deinit(struct gdfo_exchange_sample *s);
+
 /*
  * One cell's input in the teacher's own tokens (teachers.md 1.3): prefix rows | BOS body cue path,
  * suffix BOS body | rows | cue path. A body too long for max_positions (0: no limit) loses its
@@ -57,5 +72,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_layout_make(struct gdfo_layout *out,
                                                 const struct gdfo_remote_block *b, uint32_t example,
                                                 uint32_t node, struct gdfo_error *err);
 void gdfo_layout_deinit(struct gdfo_layout *l);
+/* Rows of the local model's embedding matrix for ids, into out [n][d_model]. */
+GDFO_MUST_USE enum gdfo_status gdfo_layout_embed(const struct gdfo_model *local, const int32_t *ids,
+                                                 size_t n, float *out, struct gdfo_error *err);
 
 #endif

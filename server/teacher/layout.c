@@ -2,6 +2,8 @@
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/teacher/exchange_write.h"
 
+#include <string.h>
+
 static enum gdfo_status add_ids(struct gdfo_ids *to, const int32_t *ids, size_t n,
                                 struct gdfo_error *err)
 {
@@ -92,4 +94,20 @@ void gdfo_layout_deinit(struct gdfo_layout *l)
 {
     gdfo_ids_deinit(&l->head);
     gdfo_ids_deinit(&l->tail);
+}
+
+enum gdfo_status gdfo_layout_embed(const struct gdfo_model *local, const int32_t *ids, size_t n,
+                                   float *out, struct gdfo_error *err)
+{
+    const struct gdfo_model_config *config = gdfo_model_config(local);
+    const float *embed = gdfo_model_embed(local);
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || (uint32_t)ids[i] >= config->vocab) {
+            return gdfo_error_set(err, GDFO_STATUS_INVALID, "token %d: the vocabulary has %u",
+                                  ids[i], config->vocab);
+        }
+        memcpy(out + i * config->d_model, embed + (size_t)ids[i] * config->d_model,
+               config->d_model * sizeof *out);
+    }
+    return GDFO_STATUS_OK;
 }

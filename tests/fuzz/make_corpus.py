@@ -324,6 +324,40 @@ def openai_answers():
     yield 'error', bytes([topk]) + b'{"error":{"message":"gone\\u001b"}}'
 
 
+def ask(mode, kind, a=0, b=0):
+    """What a target of an adapter is asked for, see fuzz_adapter.h."""
+    return bytes([mode, kind, a, b])
+
+
+def probe(step, status, body):
+    return ask(1 | step << 1, 0, (200, 400, 404, 500).index(status)) + json.dumps(body).encode()
+
+
+def vllm_answers():
+    lps = {'token_id:%d' % i: -i / 2 for i in (3, 4, 5, 6)}
+    usage = {'prompt_tokens': 40, 'completion_tokens': 1, 'prompt_tokens_details': {'cached_tokens': 16}}
+    choices = [{'index': i, 'logprobs': {'top_logprobs': [lps]}} for i in range(4)]
+    yield 'completions', ask(0, 1) + json.dumps({'id': 'c', 'model': 'm', 'choices': choices, 'usage': usage}).encode()
+    tops = [{'token': k, 'logprob': v, 'bytes': [1, 2]} for k, v in lps.items()]
+    yield 'chat', ask(0, 0) + json.dumps({'model': 'm', 'choices': [{'index': 0, 'logprobs': {'content': [{'top_logprobs': tops}]}}],
+                                          'usage': usage}).encode()
+    yield 'models', probe(0, 200, {'data': [{'id': 'm', 'max_model_len': 64}]})
+    yield 'version', probe(1, 200, {'version': '1'})
+    yield 'labels', probe(2, 200, {'choices': [{'index': 0, 'logprobs': {'top_logprobs': [{'token_id:200': -1, 'token_id:201': -2}]}}]})
+    yield 'width', probe(3, 400, {'error': {'message': "hidden_size 1 does not match the model's hidden_size 576."}})
+    yield 'template', probe(5, 200, {'tokens': [1, 2, 3]})
+
+
+def sglang_answers():
+    yield 'score', ask(0, 0) + json.dumps({'model': 'm', 'scores': [[0.5, 0.25, 0, 1]] * 4, 'usage': {'prompt_tokens': 9}}).encode()
+    yield 'over', ask(0, 0) + json.dumps({'model': 'm', 'scores': [[0.5, 0.25, 1.5, 1]] * 4}).encode()
+    triples = [[-0.5, 3, None], [-1, 4, None]]
+    yield 'generate', ask(0, 1) + json.dumps({'meta_info': {'prompt_tokens': 2, 'output_token_ids_logprobs': [triples]}}).encode()
+    yield 'models', probe(0, 200, {'data': [{'id': 'm', 'max_model_len': 64}]})
+    yield 'mismatch', probe(2, 400, {'object': 'error', 'message': 'embed_override_token_id'})
+    yield 'try', probe(3, 200, {'model': 'm', 'scores': [[0.5, 0.25]]})
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -333,7 +367,8 @@ def main():
                            ('json', jsons()), ('multipart', multiparts()), ('request', requests()),
                            ('dataset', datasets()), ('task_spec', task_specs()), ('config', configs()),
                            ('net_verdict', net_verdicts()), ('oip_request', oip_requests()),
-                           ('adapter_oip', oip_answers()), ('adapter_openai_text', openai_answers())):
+                           ('adapter_oip', oip_answers()), ('adapter_openai_text', openai_answers()),
+                           ('adapter_vllm', vllm_answers()), ('adapter_sglang', sglang_answers())):
         folder = os.path.join(sys.argv[1], target)
         os.makedirs(folder, exist_ok=True)
         for name, data in inputs:

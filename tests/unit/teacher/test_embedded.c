@@ -355,8 +355,8 @@ static void an_unknown_adapter_names_those_there_are(void **state)
     struct gdfo_teacher_env env = {0};
     struct gdfo_error err = {0};
     (void)state;
-    assert_int_equal(gdfo_teacher_open(&teacher, "vllm", &env, &err), GDFO_STATUS_NOT_FOUND);
-    assert_string_equal(err.text, "teacher adapter \"vllm\": this build has \"embedded\"");
+    assert_int_equal(gdfo_teacher_open(&teacher, "pigeon", &env, &err), GDFO_STATUS_NOT_FOUND);
+    assert_string_equal(err.text, "teacher adapter \"pigeon\": this build has \"embedded\"");
     assert_int_equal(gdfo_teacher_open(&teacher, "embedded", &env, &err), GDFO_STATUS_UNSUPPORTED);
 }
 
