@@ -115,21 +115,21 @@ static void gather(const struct gdfo_search *s, struct voices *v)
 
 /* ---- seats ----------------------------------------------------------------------------------- */
 
-/* How much more the rows lose under votes than under what is seated. */
+/* How much more the rows from first on lose under votes than under what is seated. */
 struct change {
     double mean, error; /* paired; the standard error of that mean */
 };
 
-static struct change change_of(const struct gdfo_search *s, const float *votes)
+static struct change change_of(const struct gdfo_search *s, const float *votes, size_t first)
 {
     const struct gdfo_gallery *g = &s->gallery;
-    const double n = (double)g->n_rows;
+    const double n = (double)(g->n_rows - first);
     struct change c = {0, 0};
     double square = 0;
-    for (size_t i = 0; i < g->n_rows; i++) {
+    for (size_t i = first; i < g->n_rows; i++) {
         c.mean += (-(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i]) / n;
     }
-    for (size_t i = 0; i < g->n_rows; i++) {
+    for (size_t i = first; i < g->n_rows; i++) {
         double d = -(double)votes[i * g->n_labels + g->gold[i]] - (double)s->seated[i] - c.mean;
         square += d * d;
     }
@@ -147,13 +147,16 @@ static int are_first_voices(const struct gdfo_search *s)
 /*
  * Whether a committee takes the seats of the one before. Of the first voices the newer one does,
  * unless it is worse by a standard error: pooling them is known to help. Prompts that were found
- * by looking at these very rows have to be better by a standard error: the best of many elections
- * would be luck for the most part, and the calls that found it would make the result worse.
+ * by looking at the train rows have to be better by a standard error on the dev rows, which the
+ * search does not look at (where there are none, on all): the best of many elections would be luck
+ * for the most part, and the calls that found it would make the result worse.
  */
 static int takes_over(const struct gdfo_search *s, const float *votes)
 {
-    const struct change c = change_of(s, votes);
-    return s->n_seated == 0 || c.mean <= (are_first_voices(s) ? c.error : -c.error);
+    const int are_first = are_first_voices(s);
+    const struct change c =
+        change_of(s, votes, are_first || s->env.dev.n == 0 ? 0 : s->env.train.n);
+    return s->n_seated == 0 || c.mean <= (are_first ? c.error : -c.error);
 }
 
 /* The plain prompt under its bias per class. */
