@@ -111,8 +111,7 @@ enum gdfo_status gdfo_remotes_add(struct gdfo_remotes *rs, const struct gdfo_rem
     struct gdfo_remote_spec remote = {.name = spec->name,
                                       .adapter = spec->adapter,
                                       .model = spec->model,
-                                      .options = spec->options,
-                                      .is_idempotent = spec->is_idempotent};
+                                      .options = spec->options};
     enum gdfo_status status;
     if (rs->n == REMOTES_MAX) {
         return gdfo_error_set(err, GDFO_STATUS_LIMIT, "more than %d teachers over HTTP",
@@ -200,23 +199,15 @@ static enum gdfo_status keep(const struct gdfo_remotes_entry *e, struct gdfo_sto
     return status;
 }
 
-static int is_set(void *ctx)
-{
-    const atomic_int *cancel = ctx;
-    return atomic_load_explicit(cancel, memory_order_acquire) != 0;
-}
-
 enum gdfo_status gdfo_remotes_ready(const struct gdfo_remotes_entry *e,
                                     const struct gdfo_remotes_ask *ask, struct gdfo_error *err)
 {
     struct gdfo_remote_profile profile;
-    struct gdfo_net_control control = {.is_cancelled = is_set};
-    const struct gdfo_remote_probing probing = {ask->local, ask->cancel ? &control : NULL};
+    const struct gdfo_remote_probing probing = {ask->local, ask->cancel};
     enum gdfo_status status;
     if (!ask->is_new && gdfo_remote_profile(e->remote, &profile)) {
         return GDFO_STATUS_OK;
     }
-    memcpy(&control.ctx, &ask->cancel, sizeof control.ctx);
     status = gdfo_remote_probe(e->remote, &probing, err);
     if (status == GDFO_STATUS_OK) {
         status = keep(e, ask->store, err);

@@ -16,7 +16,6 @@ struct gdfo_remote {
     char name[128], model[160];
     void *options;
     size_t max_body_bytes;
-    int is_idempotent;
     struct gdfo_lock *lock; /* of what follows */
     int has_profile;
     struct gdfo_remote_profile profile;
@@ -62,7 +61,6 @@ enum gdfo_status gdfo_remote_create(struct gdfo_remote **out, const struct gdfo_
     r->ops = gdfo_remote_find(spec->adapter);
     r->lock = gdfo_lock_create();
     r->max_body_bytes = spec->max_body_bytes ? spec->max_body_bytes : BODY_MAX_DEFAULT;
-    r->is_idempotent = spec->is_idempotent;
     (void)snprintf(r->name, sizeof r->name, "%s", spec->name);
     (void)snprintf(r->model, sizeof r->model, "%s", spec->model);
     if (!r->lock) {
@@ -119,10 +117,9 @@ static enum gdfo_status ask_once(struct gdfo_remote *r, struct probe_step *p,
                                  struct gdfo_error *err)
 {
     struct gdfo_remote_sending sending;
-    enum gdfo_status status = gdfo_remote_sending_init(&sending, r->max_body_bytes, err);
-    if (status == GDFO_STATUS_OK) {
-        status = p->ops->probe_encode(p->setup, p->step, &sending.exchange, is_done, err);
-    }
+    enum gdfo_status status;
+    gdfo_remote_sending_init(&sending, r->max_body_bytes);
+    status = p->ops->probe_encode(p->setup, p->step, &sending.exchange, is_done, err);
     if (status == GDFO_STATUS_OK && !*is_done) {
         status = gdfo_remote_sending_ready(&sending, err);
     }
@@ -145,12 +142,13 @@ enum gdfo_status gdfo_remote_probe(struct gdfo_remote *r, const struct gdfo_remo
 {
     struct gdfo_remote_profile profile = {.soft = GDFO_SOFT_NONE};
     const struct gdfo_remote_setup setup = {r->options, r->model, &profile, probing->local};
+    const struct gdfo_net_control control = gdfo_remote_control(probing->cancel);
     struct probe_step p = {.ops = r->ops, .setup = &setup, .profile = &profile};
     enum gdfo_status status = GDFO_STATUS_OK;
     int is_done = 0;
     for (; status == GDFO_STATUS_OK && !is_done; p.step++) {
         status = p.step < PROBE_STEPS_MAX
-                     ? ask_once(r, &p, probing->control, &is_done, err)
+                     ? ask_once(r, &p, &control, &is_done, err)
                      : gdfo_error_set(err, GDFO_STATUS_UPSTREAM, "the probe does not end");
     }
     if (status != GDFO_STATUS_OK) {
@@ -236,9 +234,4 @@ const char *gdfo_remote_model_of(const struct gdfo_remote *r)
 size_t gdfo_remote_max_body(const struct gdfo_remote *r)
 {
     return r->max_body_bytes;
-}
-
-int gdfo_remote_is_idempotent(const struct gdfo_remote *r)
-{
-    return r->is_idempotent;
 }

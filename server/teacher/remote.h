@@ -26,7 +26,6 @@ struct gdfo_remote_spec {
     } * options;
     struct gdfo_net_peer *peer; /* owned from here on, also on failure */
     size_t max_body_bytes;      /* 0 = 8 MiB */
-    int is_idempotent;          /* the server honours an idempotency key */
 };
 
 /* NOT_FOUND names the adapters there are; INVALID an option that is wrong. */
@@ -36,8 +35,8 @@ GDFO_MUST_USE enum gdfo_status gdfo_remote_create(struct gdfo_remote **out,
 void gdfo_remote_destroy(struct gdfo_remote *r); /* after every teacher on it; NULL is fine */
 
 struct gdfo_remote_probing {
-    const struct gdfo_model *local;         /* as gdfo_remote_setup.local; NULL: none */
-    const struct gdfo_net_control *control; /* NULL: waits for nothing but the answers */
+    const struct gdfo_model *local; /* as gdfo_remote_setup.local; NULL: none */
+    const atomic_int *cancel;       /* set: the probe ends soon; NULL: never */
 };
 
 /* Asks the server what it can. A probe that fails leaves the profile of the one before. */
@@ -59,6 +58,5 @@ const struct gdfo_remote_ops *gdfo_remote_ops_of(const struct gdfo_remote *r);
 const void *gdfo_remote_options_of(const struct gdfo_remote *r);
 const char *gdfo_remote_model_of(const struct gdfo_remote *r);
 size_t gdfo_remote_max_body(const struct gdfo_remote *r);
-int gdfo_remote_is_idempotent(const struct gdfo_remote *r);
 
 #endif

@@ -12,12 +12,14 @@ struct gdfo_remote_sending {
     char key[40]; /* of idempotency: the request's own hash */
 };
 
-GDFO_MUST_USE enum gdfo_status gdfo_remote_sending_init(struct gdfo_remote_sending *s,
-                                                        size_t body_max, struct gdfo_error *err);
+void gdfo_remote_sending_init(struct gdfo_remote_sending *s, size_t body_max);
 /* After the adapter has written the exchange: fills the call. s must not move afterwards. */
 GDFO_MUST_USE enum gdfo_status gdfo_remote_sending_ready(struct gdfo_remote_sending *s,
                                                          struct gdfo_error *err);
 void gdfo_remote_sending_deinit(struct gdfo_remote_sending *s);
+
+/* Ends calls once *cancel is set; NULL: never. */
+struct gdfo_net_control gdfo_remote_control(const atomic_int *cancel);
 
 /* The net's answer as an adapter reads it: &view->answer, valid while both stand. A header's value
  * is valid until the next is asked for. */

@@ -11,7 +11,6 @@
 #include "server/model/tokenizer/tokenizer.h"
 #include "server/teacher/remote_priv.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,8 +88,6 @@ static enum gdfo_status remote_tokenize(const void *self, struct gdfo_text text,
                                         struct gdfo_label_ids *out, struct gdfo_error *err)
 {
     const struct remote_teacher *t = self;
-    struct gdfo_ids ids = {0};
-    enum gdfo_status status;
     if (t->profile.soft == GDFO_SOFT_NONE) {
         name_word(text, out);
         return GDFO_STATUS_OK;
@@ -101,17 +98,7 @@ static enum gdfo_status remote_tokenize(const void *self, struct gdfo_text text,
                               "the same tokenizer (local = NAME)",
                               gdfo_remote_name(t->remote));
     }
-    status = gdfo_tokenizer_encode_after(gdfo_model_tokenizer(t->local), text.s, text.n, &ids, err);
-    if (status == GDFO_STATUS_OK && ids.n > GDFO_LABEL_IDS_MAX) {
-        status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu tokens: at most %d", ids.n,
-                                GDFO_LABEL_IDS_MAX);
-    }
-    if (status == GDFO_STATUS_OK) {
-        memcpy(out->ids, ids.data, ids.n * sizeof out->ids[0]);
-        out->n_ids = (uint32_t)ids.n;
-    }
-    gdfo_ids_deinit(&ids);
-    return status;
+    return gdfo_label_ids_encode(gdfo_model_tokenizer(t->local), text, out, err);
 }
 
 /* ---- cost ------------------------------------------------------------------------------------ */
@@ -300,10 +287,8 @@ static enum gdfo_status block_create(struct run *r, const struct gdfo_remote_blo
     }
     b->where = *where;
     b->run = r;
-    status = gdfo_remote_sending_init(&b->sending, gdfo_remote_max_body(r->t->remote), err);
-    if (status == GDFO_STATUS_OK && !block_room(r, b)) {
-        status = gdfo_error_no_memory(err, "teacher call");
-    }
+    gdfo_remote_sending_init(&b->sending, gdfo_remote_max_body(r->t->remote));
+    status = block_room(r, b) ? GDFO_STATUS_OK : gdfo_error_no_memory(err, "teacher call");
     if (status == GDFO_STATUS_OK) {
         status = gdfo_remote_ops_of(r->t->remote)
                      ->encode(&r->setup, &b->where, &b->sending.exchange, err);
@@ -347,26 +332,18 @@ static void pour(struct run *r, const struct block *b)
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
-static int is_cancelled(void *ctx)
-{
-    const atomic_int *cancel = ctx;
-    return atomic_load_explicit(cancel, memory_order_acquire) != 0;
-}
-
 static enum gdfo_status send_window(struct run *r, struct gdfo_error *err)
 {
-    struct gdfo_net_control control = {.is_cancelled = is_cancelled, .waits_for_breaker = 0};
+    const struct gdfo_net_control control = gdfo_remote_control(r->t->cancel);
     struct gdfo_net_call *calls = gdfo_mem_array(r->n_window, sizeof *calls);
     enum gdfo_status status = GDFO_STATUS_OK;
     if (!calls) {
         return gdfo_error_no_memory(err, "teacher calls");
     }
-    memcpy(&control.ctx, &r->t->cancel, sizeof control.ctx);
     for (size_t i = 0; i < r->n_window; i++) {
         calls[i] = r->window[i]->sending.call;
     }
-    status = gdfo_net_send(gdfo_remote_peer(r->t->remote), calls, r->n_window,
-                           r->t->cancel ? &control : NULL, err);
+    status = gdfo_net_send(gdfo_remote_peer(r->t->remote), calls, r->n_window, &control, err);
     for (size_t i = 0; i < r->n_window; i++) {
         r->res->is_unknown |= calls[i].is_unknown || calls[i].status == GDFO_STATUS_OK;
         if (status == GDFO_STATUS_OK) {
@@ -393,30 +370,28 @@ static enum gdfo_status flush(struct run *r, struct gdfo_error *err)
     return status;
 }
 
+/* Keeps the larger half of n from first on; the rest begins behind it. */
+static int cut(uint32_t *n, uint32_t *rest_first, uint32_t *rest_n)
+{
+    if (*n < 2) {
+        return 0;
+    }
+    *n = (*n + 1) / 2;
+    *rest_first += *n;
+    *rest_n -= *n;
+    return 1;
+}
+
 /* The larger half of what does not fit into one exchange, and the rest. 0: it is one cell. */
 static int halve(struct gdfo_remote_block *b, struct gdfo_remote_block *rest)
 {
-    uint32_t *n = b->n_prompts >= b->n_examples ? &b->n_prompts : &b->n_examples;
     *rest = *b;
-    if (*n > 1 && n == &b->n_prompts) {
-        *n = (*n + 1) / 2;
-        rest->first_prompt += *n;
-        rest->n_prompts -= *n;
+    if (b->n_prompts >= b->n_examples &&
+        cut(&b->n_prompts, &rest->first_prompt, &rest->n_prompts)) {
         return 1;
     }
-    if (*n > 1) {
-        *n = (*n + 1) / 2;
-        rest->first_example += *n;
-        rest->n_examples -= *n;
-        return 1;
-    }
-    if (b->n_nodes > 1) {
-        b->n_nodes = (b->n_nodes + 1) / 2;
-        rest->first_node += b->n_nodes;
-        rest->n_nodes -= b->n_nodes;
-        return 1;
-    }
-    return 0;
+    return cut(&b->n_examples, &rest->first_example, &rest->n_examples) ||
+           cut(&b->n_nodes, &rest->first_node, &rest->n_nodes);
 }
 
 /* Puts a block into the window, in as many pieces as the adapter wants. */

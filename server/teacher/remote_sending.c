@@ -6,13 +6,10 @@
 
 #define ANSWER_MAX ((size_t)16 << 20) /* teachers.md 2 */
 
-enum gdfo_status gdfo_remote_sending_init(struct gdfo_remote_sending *s, size_t body_max,
-                                          struct gdfo_error *err)
+void gdfo_remote_sending_init(struct gdfo_remote_sending *s, size_t body_max)
 {
-    (void)err;
     memset(s, 0, sizeof *s);
     gdfo_buf_init(&s->exchange.body, body_max);
-    return GDFO_STATUS_OK;
 }
 
 void gdfo_remote_sending_deinit(struct gdfo_remote_sending *s)
@@ -59,6 +56,19 @@ enum gdfo_status gdfo_remote_sending_ready(struct gdfo_remote_sending *s, struct
         .tokens = x->tokens,
         .idempotency_key = strcmp(x->method, "POST") == 0 ? s->key : NULL};
     return GDFO_STATUS_OK;
+}
+
+static int is_cancelled(void *ctx)
+{
+    const atomic_int *cancel = ctx;
+    return atomic_load_explicit(cancel, memory_order_acquire) != 0;
+}
+
+struct gdfo_net_control gdfo_remote_control(const atomic_int *cancel)
+{
+    struct gdfo_net_control control = {.is_cancelled = cancel ? is_cancelled : NULL};
+    memcpy(&control.ctx, &cancel, sizeof control.ctx); /* read alone, whatever its type says */
+    return control;
 }
 
 static const char *header_of(const struct gdfo_exchange_answer *a, const char *name)

@@ -2,6 +2,7 @@
 
 #include "common/check.h"
 #include "common/mem.h"
+#include "server/model/tokenizer/tokenizer.h"
 
 #include <string.h>
 
@@ -103,4 +104,21 @@ float gdfo_trie_form_lp(const struct gdfo_trie *t, const struct gdfo_label_ids *
         sum += (double)lp_at[node][at];
     }
     return (float)sum;
+}
+
+enum gdfo_status gdfo_label_ids_encode(const struct gdfo_tokenizer *t, struct gdfo_text text,
+                                       struct gdfo_label_ids *out, struct gdfo_error *err)
+{
+    struct gdfo_ids ids = {0};
+    enum gdfo_status status = gdfo_tokenizer_encode_after(t, text.s, text.n, &ids, err);
+    if (status == GDFO_STATUS_OK && ids.n > GDFO_LABEL_IDS_MAX) {
+        status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu tokens: at most %d", ids.n,
+                                GDFO_LABEL_IDS_MAX);
+    }
+    if (status == GDFO_STATUS_OK) {
+        memcpy(out->ids, ids.data, ids.n * sizeof out->ids[0]);
+        out->n_ids = (uint32_t)ids.n;
+    }
+    gdfo_ids_deinit(&ids);
+    return status;
 }

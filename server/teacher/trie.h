@@ -10,6 +10,8 @@
  */
 #define GDFO_TRIE_NODES_MAX 64
 
+struct gdfo_tokenizer;
+
 struct gdfo_trie_node {
     int32_t path[GDFO_LABEL_IDS_MAX]; /* tokens already said */
     uint32_t n_path;
@@ -22,6 +24,13 @@ struct gdfo_trie {
     struct gdfo_trie_node nodes[GDFO_TRIE_NODES_MAX];
     uint32_t n_nodes;
 };
+
+/* A label word in a tokenizer's own tokens, as they come behind a text. LIMIT past
+ * GDFO_LABEL_IDS_MAX. */
+GDFO_MUST_USE enum gdfo_status gdfo_label_ids_encode(const struct gdfo_tokenizer *t,
+                                                     struct gdfo_text text,
+                                                     struct gdfo_label_ids *out,
+                                                     struct gdfo_error *err);
 
 /* t is caller's storage, ended by gdfo_trie_deinit also on failure. LIMIT past GDFO_TRIE_NODES_MAX
  * nodes. */

@@ -147,23 +147,11 @@ static enum gdfo_status embedded_tokenize(const void *self, struct gdfo_text tex
                                           struct gdfo_label_ids *out, struct gdfo_error *err)
 {
     const struct embedded *t = self;
-    struct gdfo_ids ids = {0};
-    enum gdfo_status status =
-        gdfo_tokenizer_encode_after(gdfo_model_tokenizer(t->model), text.s, text.n, &ids, err);
-    if (status == GDFO_STATUS_OK && ids.n > GDFO_LABEL_IDS_MAX) {
-        status = gdfo_error_set(err, GDFO_STATUS_LIMIT, "%zu tokens: at most %d", ids.n,
-                                GDFO_LABEL_IDS_MAX);
-    }
-    if (status == GDFO_STATUS_OK && t->is_masked && ids.n > 1) {
-        status = gdfo_error_set(err, GDFO_STATUS_INVALID,
-                                "%zu tokens: a masked language model answers with one", ids.n);
-    }
-    if (status == GDFO_STATUS_OK) {
-        memcpy(out->ids, ids.data, ids.n * sizeof out->ids[0]);
-        out->n_ids = (uint32_t)ids.n;
-    }
-    gdfo_ids_deinit(&ids);
-    return status;
+    enum gdfo_status status = gdfo_label_ids_encode(gdfo_model_tokenizer(t->model), text, out, err);
+    return status == GDFO_STATUS_OK && t->is_masked && out->n_ids > 1
+               ? gdfo_error_set(err, GDFO_STATUS_INVALID,
+                                "%u tokens: a masked language model answers with one", out->n_ids)
+               : status;
 }
 
 /* ---- one call ----------------------------------------------------------------------------------

@@ -131,8 +131,7 @@ static enum gdfo_verdict find(const struct reading *r, const char *name, const c
 /* ---- filling cells --------------------------------------------------------------------------- */
 
 /* Where each value of one prompt and example stands among the block's ids. */
-static enum gdfo_verdict place_ids(const struct gdfo_remote_block *b, const struct gdfo_ids *ids,
-                                   size_t *places)
+static void place_ids(const struct gdfo_remote_block *b, const struct gdfo_ids *ids, size_t *places)
 {
     size_t at = 0;
     for (uint32_t k = b->first_node; k < b->first_node + b->n_nodes; k++) {
@@ -144,7 +143,6 @@ static enum gdfo_verdict place_ids(const struct gdfo_remote_block *b, const stru
             places[at++] = j;
         }
     }
-    return GDFO_VERDICT_OK;
 }
 
 /* One text's values at one node: n of them, from place on. */
@@ -198,9 +196,7 @@ static enum gdfo_verdict take_lp(const struct reading *r, struct gdfo_remote_cel
             v = gdfo_answer_fault(err, GDFO_VERDICT_BAD, "there is no output label_logprobs");
         }
         if (v == GDFO_VERDICT_OK) {
-            v = place_ids(b, &ids, places);
-        }
-        if (v == GDFO_VERDICT_OK) {
+            place_ids(b, &ids, places);
             v = pour_lp(b, &t, ids.n, places, cells, err);
         }
     }
